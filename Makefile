@@ -1,0 +1,54 @@
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYENV_ROOT ?= $(HOME)/.pyenv
+
+.PHONY: help setup demo test check bench docs lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## make .venv with what the lock names, and the project in it
+
+demo: setup ## record the built-in provider and print the reports
+	@$(BIN)/tapeline demo
+
+test: setup ## run the tests
+	@$(BIN)/python -m pytest
+
+check: setup ## everything a reviewer would run
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cog --check -I . README.md
+	$(BIN)/python -m pytest
+
+bench: setup ## measure recording against mitmproxy alone, side by side
+	@$(BIN)/python -m tests.bench
+
+docs: setup ## write the generated parts of the README anew
+	$(BIN)/cog -r -I . README.md
+
+lock: ## pin the newest versions that fit pyproject.toml (needs uv)
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --no-header --python-version 3.12 \
+	  --group dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Use the first Python >= 3.12 that really starts (a pyenv shim may not); with none, let uv fetch one.
+$(VENV)/.ready: pyproject.toml requirements.lock
+	@for py in $(PYTHON) python3 python3.14 python3.13 python3.12 $(wildcard $(PYENV_ROOT)/versions/3.1[2-9]*/bin/python3) none; do \
+	  $$py -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && break; \
+	done; \
+	if [ $$py != none ]; then echo "Setting up $(VENV) with $$py"; $$py -m venv --clear $(VENV); \
+	else echo "No Python 3.12+ with venv here (python3 is $$(python3 --version 2>&1)); asking uv for Python 3.13" >&2; \
+	  python3 -m venv --clear $(VENV)-uv && $(VENV)-uv/bin/pip install --quiet uv && \
+	  $(VENV)-uv/bin/uv venv --quiet --clear --seed --managed-python --python 3.13 $(VENV); \
+	fi || { echo "Tapeline needs Python 3.12 or newer: install one, or name it: make PYTHON=/path/to/python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-deps --editable .
+	@mkdir -p $(VENV)/static/tapeline; for folder in addons pipeline queries; do \
+	  ln -sfn "$(CURDIR)/$$folder" $(VENV)/static/tapeline/$$folder; done # type checkers cannot see an editable install's finder
+	@touch $@

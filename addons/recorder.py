@@ -1,0 +1,358 @@
+"""The mitmproxy addon: records chat-completion traffic as it passes, and never stands in its way.
+
+    mitmdump -s addons/recorder.py --set tapeline_data=.tapeline
+
+It notes bytes and the times they came at, and hands them to the journal's writer thread. It parses no body, joins
+nothing and waits for nothing: that is sealing's work, which runs in a process of its own where Tapeline is
+installed, and later, by `tapeline load`, where it is not. Needs nothing but mitmproxy and the standard library.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import platform
+import re
+import secrets
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mitmproxy import ctx, exceptions, http, version
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import server_hooks
+
+if TYPE_CHECKING or __package__ == "tapeline.addons":
+    from .tapeline_journal import JournalWriter, Lock, create_journal
+    from .tapeline_paths import DEFAULT_DATA, DataDirectory
+    from .tapeline_privacy import (
+        REQUEST_HEADERS,
+        RESPONSE_HEADERS,
+        find_key,
+        fingerprint,
+        kept_headers,
+        kept_path,
+        load_salt,
+    )
+else:  # As a script: mitmproxy runs this file outside its package, with this folder on sys.path.
+    from tapeline_journal import JournalWriter, Lock, create_journal
+    from tapeline_paths import DEFAULT_DATA, DataDirectory
+    from tapeline_privacy import (
+        REQUEST_HEADERS,
+        RESPONSE_HEADERS,
+        find_key,
+        fingerprint,
+        kept_headers,
+        kept_path,
+        load_salt,
+    )
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PATH = r"/chat/completions/?$"
+
+
+@dataclass
+class Capture:
+    """One exchange while it passes. Times are microseconds since its start by the monotonic clock."""
+
+    number: int
+    exchange_id: str
+    writer: JournalWriter
+    began_ns: int
+    request_done: bool = False
+    response_done: bool = False
+    ended: bool = False
+    times: dict[str, int] = field(default_factory=dict)
+
+    def now_us(self) -> int:
+        return (time.monotonic_ns() - self.began_ns) // 1000
+
+    def tee(self, part: str, on_fault: Callable[[], None]) -> Callable[[bytes], bytes]:
+        """A stream callable that notes each chunk and returns it unchanged, whatever happens inside."""
+
+        def note_chunk(data: bytes) -> bytes:
+            if data and not self.ended:
+                try:
+                    self.writer.add(part, self.number, (self.now_us(), data))
+                except Exception:  # noqa: BLE001 - nobody else guards a stream callable, and the chunk would be lost
+                    on_fault()
+            return data
+
+        return note_chunk
+
+    def end(self, **ending: Any) -> None:
+        """Write the exchange's end, once; what comes later is not part of it."""
+        if not self.ended:
+            self.ended = True
+            self.writer.add("ending", self.number, {"ended_us": self.now_us(), **self.times, **ending})
+
+
+class Recorder:
+    """Records every `POST` whose path matches; one journal a recorder, from `running` to `done`."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.run = ""
+        self.recorder_id = ""
+        self._captures: dict[str, Capture] = {}
+        self._counted_connections: set[str] = set()
+        self._path = re.compile(DEFAULT_PATH)
+        self._faults = 0
+        self._salt = b""
+        self._writer: JournalWriter | None = None
+        self._presence: Lock | None = None
+        self._sealing: subprocess.Popen[bytes] | None = None
+
+    @property
+    def recording(self) -> bool:
+        """Whether there is a journal to write to."""
+        return self._writer is not None
+
+    @property
+    def live(self) -> int:
+        """Exchanges that are passing now."""
+        return len(self._captures)
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option("tapeline_data", str, DEFAULT_DATA, "Directory that holds the recordings.")
+        loader.add_option("tapeline_run", str, "", "Label of this recording; the time of its start if empty.")
+        loader.add_option(
+            "tapeline_path", str, DEFAULT_PATH, "Regular expression; a POST whose path matches is recorded."
+        )
+        loader.add_option(
+            "tapeline_seal",
+            bool,
+            True,
+            "Seal while recording, in a second process, if Tapeline is installed.",
+        )
+
+    def configure(self, updated: set[str]) -> None:
+        if "tapeline_path" in updated:
+            try:
+                self._path = re.compile(ctx.options.tapeline_path)
+            except re.error as error:
+                raise exceptions.OptionsError(
+                    f"tapeline_path is not a regular expression ({error}): {ctx.options.tapeline_path!r}"
+                ) from error
+        if self._writer is not None and updated & {"tapeline_data", "tapeline_run"}:
+            raise exceptions.OptionsError(
+                "tapeline_data and tapeline_run stay as they are while recording: restart to change them."
+            )
+
+    def running(self) -> None:
+        try:
+            self._open()
+        except (OSError, ValueError, sqlite3.Error) as error:
+            logger.error(
+                "Tapeline cannot record to %s: %s. Set tapeline_data to a directory that can be written.",
+                ctx.options.tapeline_data,
+                error,
+            )
+        else:
+            logger.info("Tapeline records to %s (run %s)", ctx.options.tapeline_data, self.run)
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.request.method == "POST" and self._path.search(flow.request.path.partition("?")[0]):
+            self._shield(self._begin, flow)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        self._shield(self._note_request_end, flow)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        self._shield(self._note_answer, flow)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._shield(self._note_response_end, flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._shield(self._note_error, flow)
+
+    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        self._counted_connections.discard(data.server.id)
+
+    def done(self) -> None:
+        """mitmproxy is stopping: streams that still run end here, with what they have."""
+        for capture in list(self._captures.values()):
+            capture.end(how="stopped")
+        self._captures.clear()
+        if self._writer is not None:
+            if not self._writer.close():
+                logger.error("Tapeline could not write the end of its journal in time.")
+            self._writer = None
+        if self._presence is not None:
+            self._presence.release()
+        if self._sealing is not None and self._sealing.stdin is not None:
+            # The end of its input tells the sealing process that the recording is over.
+            with suppress(OSError):
+                self._sealing.stdin.close()
+
+    def wait_until_sealed(self, seconds: float) -> bool:
+        """After `done`: wait for the sealing process's last pass; False when it took longer or never ran."""
+        if self._sealing is None:
+            return False
+        try:
+            return self._sealing.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _open(self) -> None:
+        directory = DataDirectory(Path(ctx.options.tapeline_data).expanduser().absolute())
+        now = time.gmtime()
+        self.run = ctx.options.tapeline_run or time.strftime("%Y%m%d-%H%M%S", now)
+        self.recorder_id = f"{time.strftime('%Y%m%dt%H%M%Sz', now)}-{secrets.token_hex(3)}"
+        about = {
+            "recorder_id": self.recorder_id,
+            "run": self.run,
+            "mitmproxy": version.VERSION,
+            "python": platform.python_version(),
+        }
+        directory.create()
+        self._salt = load_salt(directory.salt)
+        self._presence = Lock(directory.presence(self.recorder_id))
+        self._presence.take()
+        self._writer = JournalWriter(create_journal(directory.journal(self.recorder_id), about))
+        if ctx.options.tapeline_seal:
+            self._sealing = start_sealing(directory)
+
+    def _shield(self, step: Callable[[http.HTTPFlow], None], flow: http.HTTPFlow) -> None:
+        try:
+            step(flow)
+        except Exception:  # noqa: BLE001 - a recording fault is counted, never passed on to the traffic
+            self._count_fault()
+
+    def _count_fault(self) -> None:
+        self._faults += 1
+        if self._faults == 1:
+            logger.exception("Tapeline met a fault of its own: traffic goes on, the losses are counted.")
+        if self._writer is not None:
+            self._writer.count_loss(f"recorder: {sys.exc_info()[1]!r}"[:500], 1, 0)
+
+    def _begin(self, flow: http.HTTPFlow) -> None:
+        if self._writer is None:
+            return
+        self.seen += 1
+        capture = Capture(self.seen, uuid7(time.time_ns()), self._writer, time.monotonic_ns())
+        request = flow.request
+        headers = request.headers.items(multi=True)
+        key = find_key(headers, request.path)
+        head = {
+            "exchange_id": capture.exchange_id,
+            "run": self.run,
+            "started_at_us": time.time_ns() // 1000,
+            "mode": flow.client_conn.proxy_mode.type_name,
+            "scheme": request.scheme,
+            "host": request.pretty_host,
+            "port": request.port,
+            "path": kept_path(request.path),
+            "http_version": request.http_version,
+            "headers": kept_headers(headers, REQUEST_HEADERS),
+            "api_key_id": fingerprint(key, self._salt) if key else None,
+        }
+        self._writer.add("head", capture.number, head)
+        self._captures[flow.id] = capture
+        request.stream = capture.tee("request", self._count_fault)
+
+    def _note_request_end(self, flow: http.HTTPFlow) -> None:
+        if capture := self._captures.get(flow.id):
+            capture.request_done = True
+            capture.times.setdefault("request_sent_us", capture.now_us())
+            self._end_if_done(flow, capture)
+
+    def _note_answer(self, flow: http.HTTPFlow) -> None:
+        capture = self._captures.get(flow.id)
+        if capture is None or flow.response is None:
+            return
+        flow.response.stream = capture.tee("response", self._count_fault)
+        capture.times["response_headers_us"] = capture.now_us()
+        headers = flow.response.headers.items(multi=True)
+        answer = {
+            "status_code": flow.response.status_code,
+            "http_version": flow.response.http_version,
+            "headers": kept_headers(headers, RESPONSE_HEADERS),
+            **capture.times,
+            **self._connection_times(flow),
+        }
+        capture.writer.add("answer", capture.number, answer)
+
+    def _note_response_end(self, flow: http.HTTPFlow) -> None:
+        if capture := self._captures.get(flow.id):
+            capture.response_done = True
+            self._end_if_done(flow, capture)
+
+    def _note_error(self, flow: http.HTTPFlow) -> None:
+        if capture := self._captures.pop(flow.id, None):
+            capture.end(
+                how="response" if capture.response_done else "error",
+                error=flow.error.msg if flow.error else None,
+                client_connected=flow.client_conn.connected,
+                server_connected=flow.server_conn.connected,
+                server_reached=flow.server_conn.timestamp_tcp_setup is not None,
+            )
+
+    def _end_if_done(self, flow: http.HTTPFlow, capture: Capture) -> None:
+        # A server may answer before it has all of the request, whose bytes are still to come then.
+        if capture.request_done and capture.response_done:
+            capture.end(how="response")
+            self._captures.pop(flow.id, None)
+
+    def _connection_times(self, flow: http.HTTPFlow) -> dict[str, int]:
+        """Times of connecting, where it is this exchange that opened the connection."""
+        server = flow.server_conn
+        if server.id in self._counted_connections or not server.timestamp_tcp_setup:
+            return {}
+        self._counted_connections.add(server.id)
+        times = {}
+        if server.timestamp_start:
+            times["connect_us"] = _microseconds(server.timestamp_tcp_setup - server.timestamp_start)
+        if server.timestamp_tls_setup:
+            times["tls_us"] = _microseconds(server.timestamp_tls_setup - server.timestamp_tcp_setup)
+        return times
+
+
+def _microseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1_000_000))
+
+
+def uuid7(now_ns: int) -> str:
+    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so that ids sort by time."""
+    value = (now_ns // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def start_sealing(directory: DataDirectory) -> subprocess.Popen[bytes] | None:
+    """Start `tapeline seal --follow` beside the recording; None where Tapeline is not installed.
+
+    It lives in a session of its own, so that a Ctrl-C meant for the recorder does not end it, and learns from the
+    end of its standard input that the recorder is gone.
+    """
+    try:
+        installed = importlib.util.find_spec("tapeline.pipeline") is not None
+    except ModuleNotFoundError:
+        installed = False
+    if not installed:
+        return None
+    log = os.open(directory.seal_log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tapeline.pipeline", "seal", "--follow", "--data", str(directory.root)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+addons = [Recorder()]

@@ -1,0 +1,219 @@
+"""Reads a response body, given as chunks with their times, into the completion it carries and when its parts came.
+
+Bytes and times in, values out. It tells an event stream from a JSON body by what it is told and by how the body
+begins, since servers send JSON errors as event streams and event streams as plain text. Whatever is no chat completion
+is kept as text. What the reading means for the exchange as a whole is decided in `record`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .assembly import ChatAssembler, DeltaText
+from .decoding import MAX_DECODED_BYTES, ContentDecoder
+from .jsontext import loads
+from .sse import EventStreamParser, ServerSentEvent
+
+EVENT_STREAM = "text/event-stream"
+_STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LONGEST_START = max(len(start) for start in _STREAM_STARTS)
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+DONE = "[DONE]"
+# A JSON object without choices that has one of these is an error: OpenAI's shape, and what web frameworks send.
+ERROR_FIELDS = ("error", "detail", "message")
+
+Chunk = tuple[int, bytes]
+
+
+@dataclass
+class Answer:
+    """What a response body says. Times are microseconds since the exchange's start."""
+
+    streamed: bool = False
+    completion: dict[str, Any] | None = None
+    error: Any = None
+    #: The body, where it holds neither a completion nor an error object.
+    text: str | None = None
+    #: The stream said that it is over (`data: [DONE]`).
+    done: bool = False
+    #: Every choice has its finish reason.
+    finished: bool = False
+    #: How many events reported usage, and how many different usages they reported.
+    usage_reports: int = 0
+    usage_values: int = 0
+    decoded_bytes: int = 0
+    event_offsets_us: list[int] = field(default_factory=list)
+    event_sizes: list[int] = field(default_factory=list)
+    times: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_answer(
+    chunks: Iterable[Chunk],
+    *,
+    content_type: str = "",
+    content_encoding: str = "",
+    limit: int = MAX_DECODED_BYTES,
+) -> Answer:
+    """Read a whole body, or as much of it as there is."""
+    decoder = ContentDecoder(content_encoding, limit=limit)
+    reader = _BodyReader(content_type)
+    for at_us, data in chunks:
+        reader.feed(at_us, decoder.feed(data))
+    answer = reader.finish()
+    if decoder.problem is not None:
+        answer.problems.append(decoder.problem)
+    return answer
+
+
+class _BodyReader:
+    """Waits until the body shows what it is, then reads it as that."""
+
+    def __init__(self, content_type: str) -> None:
+        self._claims_stream = content_type.partition(";")[0].strip().lower() == EVENT_STREAM
+        self._head = bytearray()
+        self._body: _StreamReader | _WholeReader | None = None
+        self._last_us = 0
+        self._size = 0
+
+    def feed(self, at_us: int, data: bytes) -> None:
+        self._last_us = at_us
+        self._size += len(data)
+        if self._body is not None:
+            self._body.feed(at_us, data)
+            return
+        self._head += data
+        start = bytes(self._head).lstrip(_BLANK)
+        if len(start) >= _LONGEST_START or b"\n" in start:
+            self._choose(start)
+
+    def finish(self) -> Answer:
+        if self._body is None:
+            self._choose(bytes(self._head).lstrip(_BLANK))
+        assert self._body is not None
+        answer = self._body.finish(self._last_us)
+        answer.decoded_bytes = self._size
+        return answer
+
+    def _choose(self, start: bytes) -> None:
+        looks_like_json = start.startswith((b"{", b"[", b"<"))
+        is_stream = start.startswith(_STREAM_STARTS) or (self._claims_stream and not looks_like_json)
+        self._body = _StreamReader() if is_stream else _WholeReader()
+        self._body.feed(self._last_us, bytes(self._head))
+
+
+class _WholeReader:
+    """A body that is one JSON value, or no JSON at all."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, _at_us: int, data: bytes) -> None:
+        self._data += data
+
+    def finish(self, _last_us: int) -> Answer:
+        answer = Answer()
+        payload = loads(bytes(self._data))
+        if isinstance(payload, dict) and payload.get("choices") is not None:
+            answer.completion = payload
+            answer.error = payload if payload.get("error") is not None else None
+            answer.finished = _is_finished(payload)
+            answer.usage_reports = answer.usage_values = int(payload.get("usage") is not None)
+        elif isinstance(payload, dict) and any(name in payload for name in ERROR_FIELDS):
+            answer.error = payload
+        else:
+            answer.text = body_text(bytes(self._data)) if self._data else None
+        return answer
+
+
+class _StreamReader:
+    """A body that is an event stream of chunks."""
+
+    def __init__(self) -> None:
+        self._parser = EventStreamParser()
+        self._assembler = ChatAssembler()
+        self._answer = Answer(streamed=True)
+        self._chunks = 0
+
+    def feed(self, at_us: int, data: bytes) -> None:
+        for event in self._parser.feed(data):
+            self._take(at_us, event)
+
+    def finish(self, last_us: int) -> Answer:
+        for event in self._parser.finish():
+            # A stream that was cut within an event leaves half a JSON text, which says nothing.
+            if event.data.strip() == DONE or isinstance(loads(event.data), dict):
+                self._take(last_us, event)
+        answer, assembler = self._answer, self._assembler
+        if self._chunks:
+            answer.completion = assembler.completion()
+        answer.finished = assembler.finished
+        answer.usage_reports = len(assembler.usages)
+        answer.usage_values = _distinct(assembler.usages)
+        answer.problems += assembler.problems
+        return answer
+
+    def _take(self, at_us: int, event: ServerSentEvent) -> None:
+        answer = self._answer
+        answer.times.setdefault("first_event_us", at_us)
+        answer.event_offsets_us.append(at_us)
+        if event.data.strip() == DONE:
+            answer.done = True
+            answer.event_sizes.append(0)
+            return
+        text = self._read(event)
+        answer.event_sizes.append(text.total)
+        for name, size in (
+            ("first_token_us", text.total),
+            ("first_content_us", text.content),
+            ("first_reasoning_us", text.reasoning),
+            ("first_tool_call_us", text.tool_call),
+        ):
+            if size:
+                answer.times.setdefault(name, at_us)
+        if text.total:
+            answer.times["last_token_us"] = at_us
+
+    def _read(self, event: ServerSentEvent) -> DeltaText:
+        payload = loads(event.data)
+        if not isinstance(payload, dict):
+            number = len(self._answer.event_offsets_us)
+            self._answer.problems.append(f"event {number} is not a JSON object")
+            return DeltaText()
+        if payload.get("error") is not None or event.event == "error":
+            self._answer.error = payload
+            if not payload.get("choices"):
+                return DeltaText()
+        self._chunks += 1
+        return self._assembler.feed(payload)
+
+
+def body_text(data: bytes) -> str:
+    """A body as text that can be stored; bytes that are no UTF-8 are kept in base64, and say so."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(data).decode("ascii")
+
+
+def _is_finished(completion: dict[str, Any]) -> bool:
+    choices = completion.get("choices")
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(isinstance(choice, dict) and choice.get("finish_reason") is not None for choice in choices)
+    )
+
+
+def _distinct(values: list[Any]) -> int:
+    distinct: list[Any] = []
+    for value in values:
+        # Cumulative counts differ from chunk to chunk: two values tell all that is asked.
+        if value not in distinct:
+            distinct.append(value)
+            if len(distinct) > 1:
+                break
+    return len(distinct)

@@ -1,0 +1,153 @@
+"""Reads a request body into the columns that describe what was asked, and the content it carries.
+
+Messages and tools go to `content`, once each, since a conversation sends all of its history with every turn. What a
+parameter means is the provider's business: a value of an unexpected type leaves its column empty, and stays in
+`request_params`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from .answer import body_text
+from .decoding import ContentDecoder
+from .jsontext import content_hash, dumps, loads, storable
+
+# Column -> type; the field has the column's name.
+_PARAMETERS: dict[str, type] = {
+    "model": str,
+    "stream": bool,
+    "n": int,
+    "temperature": float,
+    "top_p": float,
+    "max_tokens": int,
+    "max_completion_tokens": int,
+    "seed": int,
+    "reasoning_effort": str,
+    "service_tier": str,
+    "user": str,
+}
+# Fields that `content` keeps: field -> column of its id.
+_LISTS = {"tools": "tools_id", "functions": "functions_id"}
+
+#: Left out of `request_fingerprint`: how the answer is delivered, and who asks. None changes what is answered.
+VOLATILE_FIELDS = (
+    "stream",
+    "stream_options",
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "store",
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """One JSON value that requests repeat."""
+
+    content_id: str
+    kind: str
+    role: str | None
+    text: str | None
+    json: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a request body says: columns of `exchanges`, and rows for `content`."""
+
+    columns: dict[str, Any]
+    contents: tuple[Content, ...]
+
+
+def read_question(body: bytes, content_encoding: str = "") -> Question:
+    """Read a request body, whole or as much of it as there is."""
+    decoder = ContentDecoder(content_encoding)
+    data = decoder.feed(body)
+    payload = loads(data)
+    if not isinstance(payload, dict):
+        return Question({"request_text": body_text(data if decoder.problem is None else body) or None}, ())
+    columns = _parameters(payload)
+    contents: list[Content] = []
+    if isinstance(messages := payload.get("messages"), list):
+        contents = [_message(message) for message in messages]
+        columns |= _message_columns(messages, contents)
+    for name, column in _LISTS.items():
+        if isinstance(payload.get(name), list):
+            content = _list(name, payload[name])
+            columns[column] = content.content_id
+            contents.append(content)
+    columns["tool_count"] = sum(len(payload[name]) for name in _LISTS if isinstance(payload.get(name), list))
+    columns["request_fingerprint"] = content_hash(
+        {name: value for name, value in payload.items() if name not in VOLATILE_FIELDS}
+    )
+    return Question(columns, tuple(contents))
+
+
+def _parameters(payload: dict[str, Any]) -> dict[str, Any]:
+    columns = {name: _typed(payload.get(name), kind) for name, kind in _PARAMETERS.items()}
+    tool_choice = payload.get("tool_choice")
+    columns["tool_choice"] = _typed(tool_choice, str) or (dumps(tool_choice) if tool_choice is not None else None)
+    columns["response_format_type"] = _typed(_member(payload, "response_format", "type"), str)
+    columns["include_usage"] = _typed(_member(payload, "stream_options", "include_usage"), bool)
+    kept_elsewhere = [name for name in ("messages", *_LISTS) if isinstance(payload.get(name), list)]
+    columns["request_params"] = dumps({name: v for name, v in payload.items() if name not in kept_elsewhere})
+    return columns
+
+
+def _message_columns(messages: list[Any], contents: list[Content]) -> dict[str, Any]:
+    parts = [part for message in messages for part in _parts(message)]
+    kinds = {kind for part in parts if isinstance(kind := part.get("type"), str)}
+    ids = [content.content_id for content in contents]
+    return {
+        "message_ids": ids,
+        "message_count": len(messages),
+        "content_part_count": len(parts),
+        "content_part_types": sorted(storable(kind) for kind in kinds),
+        "prompt_characters": sum(len(content.text or "") for content in contents),
+        "messages_fingerprint": content_hash(ids),
+    }
+
+
+def _message(message: Any) -> Content:
+    role = message.get("role") if isinstance(message, dict) else None
+    return Content(content_hash(message), "message", _typed(role, str), storable(plain_text(message)), dumps(message))
+
+
+def _list(name: str, values: list[Any]) -> Content:
+    return Content(content_hash(values), name, None, None, dumps(values))
+
+
+def plain_text(message: Any) -> str:
+    """The text of a message, its parts joined by line ends; empty for a message without any."""
+    if not isinstance(message, dict):
+        return ""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in _parts(message) if isinstance(part.get("text"), str))
+
+
+def _parts(message: Any) -> list[dict[str, Any]]:
+    content = message.get("content") if isinstance(message, dict) else None
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def _member(payload: dict[str, Any], name: str, member: str) -> Any:
+    value = payload.get(name)
+    return value.get(member) if isinstance(value, dict) else None
+
+
+def _typed(value: Any, kind: type) -> Any:
+    """The value where it is of the column's type, else None."""
+    if kind is float and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return float(value)
+    if kind is int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        return value if fits else None
+    if kind is str:
+        return storable(value) if isinstance(value, str) else None
+    return value if isinstance(value, kind) else None

@@ -1,0 +1,170 @@
+"""Turns what a journal holds of one exchange into its row in `exchanges` and its rows for `content`.
+
+This is where bytes become a record: the request is read, the answer reassembled, and the end judged. It reads no
+file and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from .answer import Answer, Chunk, read_answer
+from .flatten import flatten_completion
+from .jsontext import dumps, storable
+from .providers import provider_of
+from .question import Content, read_question
+from .schema import EXCHANGES, SCHEMA_VERSION
+from .usage import reported_cost, token_counts
+
+Object = dict[str, Any]
+_TIMES = ("request_sent_us", "response_headers_us", "connect_us", "tls_us")
+_ERROR_COLUMNS = ("type", "code", "message", "param")
+
+
+@dataclass
+class CapturedExchange:
+    """One exchange as the journal has it; `ending` is None when the recorder stopped before it ended."""
+
+    exchange_id: str
+    head: Object
+    answer: Object | None
+    ending: Object | None
+    request: list[Chunk] = field(default_factory=list)
+    response: list[Chunk] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One exchange as the dataset has it."""
+
+    row: Object
+    contents: tuple[Content, ...]
+
+
+def make_record(captured: CapturedExchange, recorder_id: str) -> Record:
+    """Read the exchange's bytes; never raises for what they hold."""
+    head, answered = captured.head, captured.answer or {}
+    request_headers = _headers(head["headers"])
+    response_headers = _headers(answered.get("headers", []))
+    body = b"".join(data for _, data in captured.request)
+    question = read_question(body, _header(request_headers, "content-encoding"))
+    answer = read_answer(
+        captured.response,
+        content_type=_header(response_headers, "content-type"),
+        content_encoding=_header(response_headers, "content-encoding"),
+    )
+    row: Object = dict.fromkeys(column.name for column in EXCHANGES.columns)
+    row |= _identity(captured, recorder_id)
+    row |= question.columns
+    row |= flatten_completion(answer.completion)
+    row |= _answer_columns(answer, answered) | _error_columns(answer.error) | _usage_columns(answer)
+    row["reported_cost"], row["reported_cost_source"] = reported_cost(answer.completion, response_headers)
+    row["request_headers"], row["response_headers"] = _named(request_headers), _named(response_headers)
+    row["user_agent"] = _header(request_headers, "user-agent") or None
+    row |= _times(captured, answer)
+    row["outcome"], row["outcome_detail"] = judge(captured, answer)
+    row["request_bytes"] = len(body)
+    row["response_bytes"] = sum(len(data) for _, data in captured.response)
+    return Record(row, question.contents)
+
+
+def judge(captured: CapturedExchange, answer: Answer) -> tuple[str, str | None]:
+    """The exchange's outcome (see `schema.OUTCOMES`) and what is known of why."""
+    status = (captured.answer or {}).get("status_code")
+    ending = captured.ending or {"how": "killed"}
+    cut = ending["how"] != "response"
+    error = ending.get("error")
+    if status is not None and not 200 <= status < 300:
+        return "http_error", error
+    whole = answer.done or answer.finished or (answer.completion is not None and not answer.streamed)
+    if cut and not whole:
+        return _cut_by(ending, status), error
+    if answer.error is not None:
+        return "stream_error", error
+    if answer.completion is None:
+        return "invalid", answer.problems[0] if answer.problems else "no chat completion in the body"
+    return ("complete" if whole else "truncated"), error
+
+
+def _cut_by(ending: Object, status: int | None) -> str:
+    """Who ended an exchange before its end: mitmproxy's connection states say it, where they can."""
+    if ending["how"] in ("killed", "stopped"):
+        return "recorder_stopped"
+    if status is None and not ending["server_reached"]:
+        return "unreachable" if ending["client_connected"] else "client_aborted"
+    # A reset HTTP/2 stream leaves both connections open; CANCEL (RFC 9113, section 7) is what clients send.
+    if not ending["client_connected"] or (ending["server_connected"] and "CANCEL" in (ending["error"] or "")):
+        return "client_aborted"
+    return "upstream_aborted"
+
+
+def _identity(captured: CapturedExchange, recorder_id: str) -> Object:
+    head = captured.head
+    names = ("run", "mode", "scheme", "host", "port", "path", "http_version", "api_key_id")
+    return {
+        "exchange_id": captured.exchange_id,
+        "recorder_id": recorder_id,
+        "schema_version": SCHEMA_VERSION,
+        "started_at": datetime.fromtimestamp(head["started_at_us"] // 1_000_000, UTC).replace(
+            microsecond=head["started_at_us"] % 1_000_000
+        ),
+        "provider": provider_of(head["scheme"], head["host"], head["port"]),
+        **{name: head[name] for name in names},
+    }
+
+
+def _answer_columns(answer: Answer, answered: Object) -> Object:
+    return {
+        "status_code": answered.get("status_code"),
+        "streamed": answer.streamed if answered else None,
+        "response_text": answer.text,
+        "event_offsets_us": answer.event_offsets_us if answer.streamed else None,
+        "event_sizes": answer.event_sizes if answer.streamed else None,
+        "reassembly_problems": answer.problems,
+    }
+
+
+def _error_columns(payload: Any) -> Object:
+    if payload is None:
+        return {}
+    columns: Object = {"error_raw": dumps(payload)}
+    error = payload.get("error") if isinstance(payload, dict) else None
+    said = error if isinstance(error, dict) else payload
+    for name in _ERROR_COLUMNS:
+        if (value := said.get(name)) is not None:
+            columns[f"error_{name}"] = storable(value) if isinstance(value, str) else dumps(value)
+    if "error_message" not in columns:
+        message = error if isinstance(error, str) else said.get("detail")
+        columns["error_message"] = message if message is None or isinstance(message, str) else dumps(message)
+    return columns
+
+
+def _usage_columns(answer: Answer) -> Object:
+    usage = (answer.completion or {}).get("usage")
+    cumulative = answer.usage_values > 1
+    source = "absent" if usage is None else "reported_cumulative" if cumulative else "reported"
+    return {**token_counts(usage), "usage_source": source}
+
+
+def _times(captured: CapturedExchange, answer: Answer) -> Object:
+    noted = (captured.ending or {}) | (captured.answer or {})
+    times: Object = {name: noted.get(name) for name in _TIMES}
+    times |= answer.times
+    times["first_byte_us"] = captured.response[0][0] if captured.response else None
+    seen = [at_us for at_us, _ in (*captured.request, *captured.response)]
+    times["ended_us"] = noted.get("ended_us", max(seen, default=None))
+    return times
+
+
+def _headers(pairs: list[Any]) -> list[tuple[str, str]]:
+    return [(name, storable(value)) for name, value in pairs]
+
+
+def _named(headers: list[tuple[str, str]]) -> list[Object]:
+    return [{"name": name, "value": value} for name, value in headers]
+
+
+def _header(headers: list[tuple[str, str]], name: str) -> str:
+    return ", ".join(value for other, value in headers if other == name)

@@ -1,0 +1,95 @@
+"""Parses a text/event-stream as the WHATWG text says, from bytes in pieces of any size to events.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+
+Each `feed` gives the events that it completes; an unfinished one waits for more. Nothing is ever invalid: a line that
+is no field is ignored, as the text has it. Lines are cut on bytes and decoded whole, so that a character split
+between two chunks cannot break. Whether an unfinished event at the end counts is the caller's to say, by `finish`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class ServerSentEvent:
+    """One dispatched event. `event` is "message" where the stream names none; `id` is the last one seen."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+class EventStreamParser:
+    """One event stream."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._at_start = True
+        self._ended_in_cr = False
+        self._data: list[str] = []
+        self._event = ""
+        self._id = ""
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """The events that these bytes complete."""
+        events = []
+        for line in self._complete_lines(data):
+            if line:
+                self._read_field(line)
+            elif (event := self._dispatch()) is not None:
+                events.append(event)
+        return events
+
+    def finish(self) -> list[ServerSentEvent]:
+        """The event that the stream ended within, if any.
+
+        The WHATWG text drops it. Servers that end with `data: [DONE]` and no blank line are common enough
+        that what they said last is given here, apart, for the caller to use or not.
+        """
+        line, self._pending = bytes(self._pending), bytearray()
+        if line:
+            self._read_field(line)
+        event = self._dispatch()
+        return [event] if event is not None else []
+
+    def _complete_lines(self, data: bytes) -> list[bytes]:
+        if self._ended_in_cr and data:
+            # The LF of a CRLF that was cut in two belongs to the line end already seen.
+            data = data.removeprefix(b"\n")
+            self._ended_in_cr = False
+        self._pending += data
+        if self._at_start:
+            if _BYTE_ORDER_MARK.startswith(bytes(self._pending[:3])) and len(self._pending) < 3:
+                return []
+            if self._pending.startswith(_BYTE_ORDER_MARK):
+                del self._pending[:3]
+            self._at_start = False
+        if not data or (b"\n" not in data and b"\r" not in data):
+            return []
+        lines = _LINE_END.split(bytes(self._pending))
+        self._ended_in_cr = self._pending.endswith(b"\r")
+        self._pending = bytearray(lines.pop())
+        return lines
+
+    def _read_field(self, line: bytes) -> None:
+        name, _, value = line.decode("utf-8", "replace").partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        data, event = self._data, self._event
+        self._data, self._event = [], ""
+        if not data:
+            return None
+        return ServerSentEvent("\n".join(data), event or "message", self._id)

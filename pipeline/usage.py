@@ -1,0 +1,97 @@
+"""Reads token counts out of a provider's `usage` object, by a table of where each provider puts them.
+
+A count that was not reported is None, never 0. What the table does not know stays in the raw object, which is kept.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+Path = tuple[str, ...]
+
+# Column -> where it may stand in `usage`, first hit wins. The first path of each row is OpenAI's:
+# https://platform.openai.com/docs/api-reference/chat/object
+USAGE_PATHS: dict[str, tuple[Path, ...]] = {
+    "prompt_tokens": (("prompt_tokens",), ("input_tokens",)),
+    "completion_tokens": (("completion_tokens",), ("output_tokens",)),
+    "total_tokens": (("total_tokens",),),
+    "cached_tokens": (
+        ("prompt_tokens_details", "cached_tokens"),
+        ("input_tokens_details", "cached_tokens"),
+        ("prompt_cache_hit_tokens",),  # DeepSeek
+        ("cache_read_input_tokens",),  # Anthropic's name, passed on by proxies
+        ("cached_tokens",),  # Moonshot
+    ),
+    "cache_write_tokens": (
+        ("prompt_tokens_details", "cache_write_tokens"),  # OpenRouter
+        ("prompt_tokens_details", "cache_creation_tokens"),  # LiteLLM
+        ("cache_creation_input_tokens",),  # Anthropic's name, passed on by proxies
+    ),
+    "reasoning_tokens": (
+        ("completion_tokens_details", "reasoning_tokens"),
+        ("output_tokens_details", "reasoning_tokens"),
+        ("reasoning_tokens",),  # xAI, Perplexity
+    ),
+    "prompt_audio_tokens": (("prompt_tokens_details", "audio_tokens"),),
+    "completion_audio_tokens": (("completion_tokens_details", "audio_tokens"),),
+    "accepted_prediction_tokens": (("completion_tokens_details", "accepted_prediction_tokens"),),
+    "rejected_prediction_tokens": (("completion_tokens_details", "rejected_prediction_tokens"),),
+}
+
+# Where a provider says itself what a call cost, in US dollars: place -> path in the completion.
+COST_PATHS: dict[str, Path] = {
+    "usage.cost": ("usage", "cost"),  # OpenRouter
+    "usage.total_cost": ("usage", "total_cost"),
+    "usage.cost.total_cost": ("usage", "cost", "total_cost"),  # Perplexity
+}
+# Header -> the same, for proxies that say it there (LiteLLM).
+COST_HEADERS = ("x-litellm-response-cost",)
+
+# Figures of more digits than the column holds (38, of which 12 are behind the point) are not money.
+MAX_COST = Decimal(10) ** 20
+
+
+def token_counts(usage: Any) -> dict[str, int | None]:
+    """The token columns, with None for what `usage` does not say as a whole number."""
+    return {
+        column: next((count for path in paths if (count := _count(_at(usage, path))) is not None), None)
+        for column, paths in USAGE_PATHS.items()
+    }
+
+
+def reported_cost(
+    completion: dict[str, Any] | None, headers: list[tuple[str, str]]
+) -> tuple[Decimal | None, str | None]:
+    """What the provider says that the call cost, in US dollars, and where it says so."""
+    for place, path in COST_PATHS.items():
+        if (cost := _money(_at(completion, path))) is not None:
+            return cost, place
+    for name, value in headers:
+        if name in COST_HEADERS and (cost := _money(value)) is not None:
+            return cost, name
+    return None, None
+
+
+def _at(value: Any, path: Path) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, Decimal) and value == value.to_integral_value() and value < 2**63:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        return None
+    return value
+
+
+def _money(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        cost = Decimal(value)
+    except InvalidOperation:
+        return None
+    return cost if cost.is_finite() and 0 <= cost < MAX_COST else None

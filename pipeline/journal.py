@@ -1,0 +1,163 @@
+"""Reads a recorder's journal for sealing: which exchanges form a batch, what each holds, and when to forget them.
+
+A batch is numbered and its members fixed in the journal before anything of it is written, so that a batch that has
+to be repeated has the same members and the same name. The file's format belongs to `tapeline.addons.tapeline_journal`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tapeline.addons.tapeline_journal import JOURNAL_VERSION, open_journal
+
+from .answer import Chunk
+from .errors import DataError
+from .record import CapturedExchange
+
+# An exchange takes memory several times its size while it is sealed; a batch holds what fits well.
+BATCH_EXCHANGES = 1000
+BATCH_BYTES = 64 * 1024 * 1024
+
+
+class Journal:
+    """One recorder's journal, opened for sealing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_journal(path)
+        self.about: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM about"))
+        if self.about["version"] != str(JOURNAL_VERSION):
+            raise DataError(
+                f"{path} has journal version {self.about['version']}, this Tapeline reads {JOURNAL_VERSION}: "
+                "load it with the version that recorded it."
+            )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def open_batches(self) -> list[int]:
+        """Batches that were numbered and not forgotten: a sealing stopped in between."""
+        rows = self._connection.execute(
+            "SELECT batch FROM exchange WHERE batch IS NOT NULL UNION SELECT batch FROM loss WHERE batch IS NOT NULL"
+        )
+        return sorted(number for (number,) in rows)
+
+    def number_batch(self, *, unfinished: bool) -> int | None:
+        """Fix the members of a new batch; None when there is nothing to seal.
+
+        Members are the exchanges that ended, oldest first, and with `unfinished` those that never will.
+        """
+        with self._transaction():
+            last = self._connection.execute("SELECT value FROM about WHERE name = 'last_batch'").fetchone()
+            number = int(last[0]) + 1 if last else 1
+            members = list(self._members(unfinished=unfinished))
+            self._connection.executemany(
+                "UPDATE exchange SET batch = ? WHERE number = ?", ((number, member) for member in members)
+            )
+            losses = self._connection.execute("UPDATE loss SET batch = ? WHERE batch IS NULL", (number,)).rowcount
+            if not members and not losses:
+                return None
+            self._connection.execute("INSERT OR REPLACE INTO about VALUES ('last_batch', ?)", (str(number),))
+        return number
+
+    def exchanges(self, batch: int) -> Iterator[CapturedExchange]:
+        """The members of a batch, in the order of their start, one in memory at a time."""
+        rows = self._connection.execute(
+            "SELECT number, exchange_id, head, answer, ending FROM exchange WHERE batch = ? ORDER BY number",
+            (batch,),
+        ).fetchall()
+        for number, exchange_id, head, answer, ending in rows:
+            yield CapturedExchange(
+                exchange_id,
+                json.loads(head),
+                json.loads(answer) if answer else None,
+                json.loads(ending) if ending else None,
+                self._chunks(number, "request"),
+                self._chunks(number, "response"),
+            )
+
+    def losses(self, batch: int) -> list[tuple[int, int, str, int, int]]:
+        """Of each loss in a batch: number, microseconds since 1970, reason, exchanges, bytes."""
+        return self._connection.execute(
+            "SELECT id, at_us, reason, exchanges, bytes FROM loss WHERE batch = ? ORDER BY id", (batch,)
+        ).fetchall()
+
+    def unwritten(self, content_ids: list[str]) -> set[str]:
+        """Those of the ids that no earlier batch has written."""
+        return {
+            content_id
+            for content_id in content_ids
+            if not self._connection.execute(
+                "SELECT 1 FROM written_content WHERE content_id = ?", (content_id,)
+            ).fetchone()
+        }
+
+    def forget(self, batch: int, content_ids: list[str]) -> None:
+        """Drop a batch, whose files are on the disk, and remember the content that it wrote."""
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO written_content VALUES (?)",
+                ((content_id,) for content_id in content_ids),
+            )
+            self._connection.execute(
+                "DELETE FROM piece WHERE number IN (SELECT number FROM exchange WHERE batch = ?)", (batch,)
+            )
+            self._connection.execute("DELETE FROM exchange WHERE batch = ?", (batch,))
+            self._connection.execute("DELETE FROM loss WHERE batch = ?", (batch,))
+
+    def waiting(self) -> tuple[int, int]:
+        """How many exchanges are finished and not sealed, and how many still run (or were cut)."""
+        finished, total = self._connection.execute("SELECT count(ending), count(*) FROM exchange").fetchone()
+        return finished, total - finished
+
+    def _members(self, *, unfinished: bool) -> Iterator[int]:
+        ended = "" if unfinished else "AND ending IS NOT NULL"
+        rows = self._connection.execute(
+            "SELECT number, (SELECT coalesce(sum(length(data)), 0) FROM piece WHERE piece.number = exchange.number) "  # noqa: S608
+            f"FROM exchange WHERE batch IS NULL {ended} ORDER BY number LIMIT ?",
+            (BATCH_EXCHANGES,),
+        ).fetchall()
+        size = 0
+        for number, length in rows:
+            size += length
+            yield number
+            if size >= BATCH_BYTES:
+                return
+
+    def _chunks(self, number: int, part: str) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        pieces = self._connection.execute(
+            "SELECT chunks, data FROM piece WHERE number = ? AND part = ? ORDER BY id", (number, part)
+        )
+        for times, data in pieces:
+            start = 0
+            for at_us, size in json.loads(times):
+                chunks.append((at_us, data[start : start + size]))
+                start += size
+        return chunks
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction that is on the disk when it ends: what was written before it may be forgotten after."""
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+def open_journal_for_sealing(path: Path) -> Journal:
+    """Open a journal; raises DataError that names it where it cannot be read."""
+    try:
+        return Journal(path)
+    except (sqlite3.Error, KeyError) as error:
+        raise DataError(
+            f"{path} is not a journal that can be read: {error}. Move it away to go on without it."
+        ) from error

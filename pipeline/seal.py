@@ -1,0 +1,162 @@
+"""Seals journals: turns what recorders wrote into the dataset, and forgets it there once it is on the disk.
+
+The only road from bytes to records. A clean stop, a crash and a running recorder all take it: a batch is numbered,
+its records are made, `content` is written, then `losses`, then `exchanges`, then the journal forgets the batch.
+Whatever stops that in between, the next pass repeats the batch with the same members under the same names.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tapeline.addons.tapeline_journal import Lock, is_locked
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from .dataset import Row, write_batch
+from .errors import DataError
+from .journal import Journal, open_journal_for_sealing
+from .question import Content
+from .record import make_record
+from .schema import CONTENT, EXCHANGES, LOSSES
+
+# Another pass is never longer than its batch; one that takes this long has died without letting go.
+LOCK_SECONDS = 120.0
+# A running recorder's exchanges are sealed together, for few files. Reports do not wait for it: they seal themselves.
+FOLLOW_SECONDS = 5.0
+
+
+@dataclass
+class Sealed:
+    """What a pass did."""
+
+    exchanges: int = 0
+    batches: int = 0
+    recorders: int = 0
+    losses: int = 0
+    problems: tuple[str, ...] = ()
+
+
+def seal(directory: DataDirectory) -> Sealed:
+    """Seal all that can be sealed now. Raises DataError when the disk does not take it, or another pass hangs."""
+    total = Sealed()
+    if not directory.journals.is_dir() or not directory.recorder_ids():
+        return total
+    lock = Lock(directory.lock("seal"))
+    if not lock.take(LOCK_SECONDS):
+        raise DataError(f"Another sealing of {directory.root} has not ended for {LOCK_SECONDS:.0f} s: end it.")
+    try:
+        for recorder_id in directory.recorder_ids():
+            try:
+                _seal_recorder(directory, recorder_id, total)
+            except DataError as error:
+                total.problems += (str(error),)
+    finally:
+        lock.release()
+    return total
+
+
+def follow(directory: DataDirectory) -> None:
+    """Seal beside a running recorder until it is gone, which the end of standard input tells."""
+    gone = threading.Event()
+    threading.Thread(target=_wait_for_end_of_input, args=(gone,), daemon=True).start()
+    while not gone.wait(FOLLOW_SECONDS):
+        _seal_and_report(directory)
+    _seal_and_report(directory)
+
+
+def _wait_for_end_of_input(gone: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    gone.set()
+
+
+def _seal_and_report(directory: DataDirectory) -> None:
+    try:
+        problems = seal(directory).problems
+    except DataError as error:
+        problems = (str(error),)
+    for problem in problems:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        sys.stderr.write(f"{stamp} {problem}\n")
+
+
+def _seal_recorder(directory: DataDirectory, recorder_id: str, total: Sealed) -> None:
+    alive = is_locked(directory.presence(recorder_id))
+    journal = open_journal_for_sealing(directory.journal(recorder_id))
+    try:
+        before = total.batches
+        for repeated in journal.open_batches():
+            _seal_batch(directory, journal, repeated, total)
+        finished, running = journal.waiting()
+        goal = total.exchanges + finished + (0 if alive else running)
+        while (batch := journal.number_batch(unfinished=not alive)) is not None:
+            _seal_batch(directory, journal, batch, total)
+            if total.exchanges >= goal:
+                break  # what has ended meanwhile is the next pass's, which makes fewer and larger files of it
+        total.recorders += total.batches > before
+    finally:
+        journal.close()
+    if not alive:
+        # Everything in it is on the disk, and nobody writes to it any more.
+        _remove_journal(directory, recorder_id)
+
+
+def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: Sealed) -> None:
+    recorder_id = journal.about["recorder_id"]
+    records = [make_record(captured, recorder_id) for captured in journal.exchanges(batch)]
+    contents: dict[str, Row] = {}
+    for record in records:
+        for content in record.contents:
+            contents.setdefault(content.content_id, _content_row(content, record.row["started_at"]))
+    unwritten = journal.unwritten(list(contents))
+    new = [row for content_id, row in contents.items() if content_id in unwritten]
+    losses = [_loss_row(journal, *loss) for loss in journal.losses(batch)]
+    name = f"{recorder_id}-{batch:06d}"
+    write_batch(directory.dataset(CONTENT.name), CONTENT, name, new, lambda row: row["first_seen_at"])
+    write_batch(directory.dataset(LOSSES.name), LOSSES, name, losses, lambda row: row["at"])
+    write_batch(
+        directory.dataset(EXCHANGES.name),
+        EXCHANGES,
+        name,
+        [record.row for record in records],
+        lambda row: row["started_at"],
+    )
+    journal.forget(batch, list(unwritten))
+    total.exchanges += len(records)
+    total.batches += 1
+    total.losses += sum(row["exchanges"] for row in losses)
+
+
+def _content_row(content: Content, first_seen_at: datetime) -> Row:
+    return {
+        "content_id": content.content_id,
+        "kind": content.kind,
+        "role": content.role,
+        "text": content.text,
+        "json": content.json,
+        "bytes": len(content.json.encode()),
+        "first_seen_at": first_seen_at,
+    }
+
+
+def _loss_row(journal: Journal, number: int, at_us: int, reason: str, exchanges: int, size: int) -> Row:
+    recorder_id = journal.about["recorder_id"]
+    return {
+        "loss_id": f"{recorder_id}-{number}",
+        "recorder_id": recorder_id,
+        "run": journal.about["run"],
+        "at": datetime.fromtimestamp(at_us / 1_000_000, UTC),
+        "reason": reason,
+        "exchanges": exchanges,
+        "bytes": size,
+    }
+
+
+def _remove_journal(directory: DataDirectory, recorder_id: str) -> None:
+    journal = directory.journal(recorder_id)
+    for path in (journal, directory.presence(recorder_id)):
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)

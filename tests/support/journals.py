@@ -1,0 +1,106 @@
+"""Writes journals as a recorder does, with exchanges made up for the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tapeline.addons.recorder import uuid7
+from tapeline.addons.tapeline_journal import JournalWriter, Lock, create_journal
+from tapeline.addons.tapeline_paths import DataDirectory
+
+# 2026-11-21T10:00:00Z
+NOON_US = 1_795_255_200_000_000
+DAY_US = 86_400_000_000
+
+
+@dataclass
+class MadeUp:
+    """One exchange: what was asked, what was answered, and whether it ended."""
+
+    content: str = "Hello!"
+    model: str = "gpt-4o-mini"
+    started_at_us: int = NOON_US
+    messages: list[Any] = field(default_factory=list)
+    text: str = "Hi."
+    finish_reason: str | None = "stop"
+    usage: dict[str, Any] | None = field(default_factory=lambda: {"prompt_tokens": 3, "completion_tokens": 2})
+    ended: bool = True
+
+    @property
+    def request(self) -> bytes:
+        messages = self.messages or [{"role": "user", "content": self.content}]
+        return json.dumps({"model": self.model, "messages": messages}).encode()
+
+    @property
+    def response(self) -> bytes:
+        message = {"role": "assistant", "content": self.text}
+        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
+        completion = {"id": "chatcmpl-1", "object": "chat.completion", "model": self.model, "choices": [choice]}
+        return json.dumps({**completion, **({"usage": self.usage} if self.usage else {})}).encode()
+
+
+@contextmanager
+def recording(root: Path, recorder_id: str = "recorder-1", run: str = "run-1") -> Iterator[JournalWriter]:
+    """A recorder's journal, held open as a living recorder holds it."""
+    directory = DataDirectory(root)
+    directory.create()
+    presence = Lock(directory.presence(recorder_id))
+    assert presence.take()
+    writer = JournalWriter(create_journal(directory.journal(recorder_id), {"recorder_id": recorder_id, "run": run}))
+    try:
+        yield writer
+    finally:
+        assert writer.close()
+        presence.release()
+
+
+def write_exchanges(writer: JournalWriter, exchanges: Iterable[MadeUp], first_number: int = 1) -> list[str]:
+    """Queue exchanges as a recorder does; gives their ids."""
+    ids = []
+    for number, exchange in enumerate(exchanges, first_number):
+        exchange_id = uuid7(exchange.started_at_us * 1000)
+        ids.append(exchange_id)
+        writer.add("head", number, _head(exchange_id, exchange))
+        writer.add("request", number, (10, exchange.request))
+        writer.add(
+            "answer",
+            number,
+            {
+                "status_code": 200,
+                "http_version": "HTTP/1.1",
+                "headers": [["content-type", "application/json"]],
+                "request_sent_us": 20,
+                "response_headers_us": 100_000,
+            },
+        )
+        writer.add("response", number, (150_000, exchange.response))
+        if exchange.ended:
+            writer.add("ending", number, {"how": "response", "ended_us": 200_000})
+    return ids
+
+
+def make_journal(root: Path, exchanges: Iterable[MadeUp], recorder_id: str = "recorder-1", run: str = "run-1") -> None:
+    """The journal of a recorder that is gone."""
+    with recording(root, recorder_id, run) as writer:
+        write_exchanges(writer, exchanges)
+
+
+def _head(exchange_id: str, exchange: MadeUp) -> dict[str, Any]:
+    return {
+        "exchange_id": exchange_id,
+        "run": "run-1",
+        "started_at_us": exchange.started_at_us,
+        "mode": "regular",
+        "scheme": "https",
+        "host": "api.openai.com",
+        "port": 443,
+        "path": "/v1/chat/completions",
+        "http_version": "HTTP/1.1",
+        "headers": [["content-type", "application/json"], ["user-agent", "test/1"]],
+        "api_key_id": None,
+    }

@@ -1,0 +1,168 @@
+"""A server that does, step by step, what a test's script says, and can wait for the test between two steps.
+
+With it a test holds both ends of the recorder: it sends an event only when the client has read the one before, so
+that a proxy that gathers them comes to a standstill. Every wait has an end; a script that fails fails the test.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any, Self, override
+
+WAIT_SECONDS = 30.0
+POLL_SECONDS = 0.02
+# struct linger: on, for no time at all. Closing then resets the connection.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+Script = Callable[["Conversation"], None]
+
+
+class Conversation(BaseHTTPRequestHandler):
+    """One request, and what the script does with it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = WAIT_SECONDS
+    server: ScriptedServer
+
+    def read(self, size: int) -> bytes:
+        """So many bytes of the body, less if it ends before."""
+        return self.rfile.read(size)
+
+    def read_body(self) -> bytes:
+        """A body that came with its length."""
+        return self.read(int(self.headers["Content-Length"]))
+
+    def read_chunk(self) -> bytes:
+        """The next chunk of a chunked body; nothing at its end."""
+        size = int(self.rfile.readline().strip(), 16)
+        data = self.rfile.read(size)
+        self.rfile.readline()
+        return data
+
+    def start(self, content_type: str = "text/event-stream", status: int = 200, **headers: str) -> None:
+        """The head of a chunked answer; underscores in the headers' names stand for hyphens."""
+        self._head(status, content_type, {"Transfer-Encoding": "chunked"} | headers)
+
+    def send(self, data: bytes) -> None:
+        """One chunk."""
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def finish(self) -> None:
+        """The chunk that ends a body in order."""
+        self.wfile.write(b"0\r\n\r\n")
+
+    def answer(self, data: bytes, content_type: str = "application/json", status: int = 200, **headers: str) -> None:
+        """A whole answer with its length."""
+        self._head(status, content_type, {"Content-Length": str(len(data))} | headers)
+        self.wfile.write(data)
+
+    def hang_up(self) -> None:
+        """Close the connection after the script, whatever was promised."""
+        self.close_connection = True
+
+    def reset(self) -> None:
+        """Break the connection off, as a process does that is killed."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        os.close(self.connection.detach())
+
+    def wait_for_hang_up(self) -> None:
+        """Until the other side has closed the connection, or broken it off."""
+        try:
+            left = self.rfile.read(1)
+        except ConnectionError:
+            left = b""
+        assert not left, "the client goes on talking"
+        self.close_connection = True
+
+    def do_POST(self) -> None:
+        self.server.converse(self)
+
+    def _head(self, status: int, content_type: str, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": content_type} | headers).items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a test says what was wrong."""
+
+
+class ScriptedServer(ThreadingHTTPServer):
+    """Answers each POST by a script, over HTTPS if given a context; use it as a context manager."""
+
+    daemon_threads = False
+
+    def __init__(self, script: Script, ssl_context: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Conversation)
+        self.script = script
+        self._ssl_context = ssl_context
+        self._failures: list[BaseException] = []
+        self._thread = threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}" if self._ssl_context else f"http://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return self.server_port
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        if kind is None and self._failures:
+            raise self._failures[0]
+
+    def converse(self, conversation: Conversation) -> None:
+        try:
+            self.script(conversation)
+        except Exception as error:  # noqa: BLE001 - it is raised in the test's own thread
+            self._failures.append(error)
+            conversation.close_connection = True
+
+    @override
+    def server_bind(self) -> None:
+        # HTTPServer would look up the name of the address here, which may ask the network.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+
+    @override
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self._ssl_context:
+            wrap = self._ssl_context.wrap_socket
+            connection = wrap(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: connections break on purpose here, and scripts report their own failures."""
+
+
+class Turns:
+    """Lets one thread go on, step by step, when another says so."""
+
+    def __init__(self) -> None:
+        self._given = threading.Semaphore(0)
+
+    def give(self) -> None:
+        self._given.release()
+
+    def take(self) -> None:
+        """Wait for a turn that was given; fails after `WAIT_SECONDS`."""
+        assert self._given.acquire(timeout=WAIT_SECONDS), "the other side never got that far"

@@ -1,0 +1,93 @@
+"""Plain HTTP clients that reach a server through a recorder, and two roads on which they do.
+
+They read and write bytes as they are on the wire, which an SDK would hide.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .authority import server_context
+from .recorder import RunningRecorder
+from .scripted import WAIT_SECONDS, Script, ScriptedServer
+
+PATH = "/v1/chat/completions"
+KEY = "Bearer sk-test"
+ROADS = ("plain", "tls")
+
+
+@dataclass(frozen=True)
+class Road:
+    """A recorder before a scripted server."""
+
+    recorder: RunningRecorder
+    server: ScriptedServer
+    tls: bool
+
+    def connect(self) -> HTTPConnection:
+        """A connection that leads to the server, opened when it is first used."""
+        if self.tls:
+            return tunnel(self.recorder, self.server.port)
+        address = urlsplit(self.recorder.address)
+        return HTTPConnection(str(address.hostname), address.port, timeout=WAIT_SECONDS)
+
+
+@contextmanager
+def open_road(kind: str, data: Path, script: Script, authority: Path) -> Iterator[Road]:
+    """`plain`: a reverse proxy before a server without TLS. `tls`: a forward proxy, TLS on both sides of it."""
+    tls = kind == "tls"
+    with ScriptedServer(script, server_context(authority) if tls else None) as server:
+        options = trusting(authority) if tls else ("--upstream", server.url)
+        with RunningRecorder(data, *options) as recorder:
+            yield Road(recorder, server, tls)
+
+
+def trusting(authority: Path) -> tuple[str, str]:
+    """Options that let a recorder trust the tests' own servers."""
+    return ("--set", f"ssl_verify_upstream_trusted_ca={authority / 'ca.pem'}")
+
+
+def client_tls(recorder: RunningRecorder) -> ssl.SSLContext:
+    """The TLS context of a client that trusts the recorder and nobody else."""
+    return ssl.create_default_context(cafile=str(recorder.certificate))
+
+
+def tunnel(recorder: RunningRecorder, port: int, host: str = "localhost") -> HTTPSConnection:
+    """A connection to an HTTPS server through the recorder as a forward proxy."""
+    proxy = urlsplit(recorder.address)
+    connection = HTTPSConnection(str(proxy.hostname), proxy.port, timeout=WAIT_SECONDS, context=client_tls(recorder))
+    connection.set_tunnel(host, port)
+    return connection
+
+
+def chat(model: str = "gpt-4o-mini", *, stream: bool = False, text: str = "Hello?") -> bytes:
+    """The body of a chat request."""
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": text}], "stream": stream}).encode()
+
+
+def ask(connection: HTTPConnection, body: bytes, **headers: str) -> tuple[int, bytes]:
+    """Post a chat request and read all of the answer; gives its status and its bytes."""
+    connection.request("POST", PATH, body, {"Content-Type": "application/json", "Authorization": KEY} | headers)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def event(text: str) -> bytes:
+    """One event of a chat stream that brings `text`."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return b"data: %b\n\n" % json.dumps(chunk).encode()
+
+
+FINISH = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+)
+DONE = b"data: [DONE]\n\n"

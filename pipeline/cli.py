@@ -1,0 +1,65 @@
+"""The command line: the group of commands, and the one place where an error becomes a message and an exit code.
+
+A command parses, makes one call and prints one thing; it imports what is heavy only when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+
+import click
+
+from .commands.demo import demo
+from .commands.doctor import doctor
+from .commands.load import load, seal
+from .commands.record import record
+from .commands.report import report, runs
+from .commands.show import show
+from .commands.sql import sql
+from .commands.tail import tail
+from .errors import ExitCode, TapelineError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("tapeline"), prog_name="tapeline")
+def tapeline() -> None:
+    """Record chat-completion traffic and measure it.
+
+    \b
+    tapeline demo                        see it work, without network or key
+    tapeline record -- python my_app.py  record what a program says
+    tapeline report                      what was recorded
+    """
+
+
+for command in (demo, record, load, report, runs, show, tail, sql, doctor, seal):
+    tapeline.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; gives the exit code."""
+    try:
+        code = tapeline.main(arguments, prog_name="tapeline", standalone_mode=False)
+    except TapelineError as error:
+        _complain(str(error))
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output, `head` for one, has seen enough; the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _complain(message: str) -> None:
+    from .render import one_line
+
+    click.echo(f"Error: {one_line(message)}", err=True)

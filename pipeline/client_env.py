@@ -1,0 +1,154 @@
+"""The environment that brings a client's traffic to the recorder, without a change to the client.
+
+Every client library reads variables of its own for the proxy and for the certificates it trusts; the tables
+below hold them. This module makes the environment and the certificate bundle, no more: starting the proxy and
+the command is left to others, and what variables cannot reach is done by the two files in `inject/`.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import certifi
+
+INJECTED = Path(__file__).resolve().parent / "inject"
+PYTHON_SITE = INJECTED / "site"
+NODE_PRELOAD = INJECTED / "tapeline_preload.cjs"
+
+PROXY_VARIABLES = (
+    "HTTPS_PROXY",  # httpx, requests, urllib, aiohttp, node
+    "https_proxy",  # git, wget
+    "HTTP_PROXY",  # the same libraries for http:// targets, such as a model served on this machine
+    "http_proxy",  # curl for http:// targets: it leaves the upper-case name alone, as CGI can forge that one
+)
+
+# Each of these replaces what its reader trusts, hence they need a whole bundle and not a lone certificate.
+CA_VARIABLES = (
+    "SSL_CERT_FILE",  # OpenSSL itself: httpx, urllib, aiohttp, the openai and anthropic SDKs, Ruby, Go
+    "REQUESTS_CA_BUNDLE",  # requests, which does not look at SSL_CERT_FILE
+    "CURL_CA_BUNDLE",  # curl
+    "GIT_SSL_CAINFO",  # git
+    "AWS_CA_BUNDLE",  # boto3 and the AWS CLI
+    "PIP_CERT",  # pip
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",  # gRPC, which carries its own roots
+)
+
+NODE_EXTRA_CA = "NODE_EXTRA_CA_CERTS"  # node adds these to the roots that it carries
+
+NODE_NATIVE_PROXY = "NODE_USE_ENV_PROXY"  # node 22.21, 24 and later; without it they ignore the proxy variables
+
+REMOVED_VARIABLES = (
+    "NO_PROXY",  # NO_PROXY=localhost is common, and would hide models served on this machine
+    "no_proxy",
+    "ALL_PROXY",  # may name another proxy, which some clients prefer for schemes of their own
+    "all_proxy",
+    "SSL_CERT_DIR",  # OpenSSL reads it beside SSL_CERT_FILE; one bundle is enough and always complete
+)
+
+UPSTREAM_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+
+SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Gentoo
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
+    "/etc/pki/tls/certs/ca-bundle.crt",  # older Fedora and RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, macOS, the BSDs
+)
+
+
+def client_environment(base: Mapping[str, str], *, proxy_url: str, ca_bundle: Path) -> dict[str, str]:
+    """The whole environment for a child command: `base` with every client led through `proxy_url`.
+
+    What the user has put into NODE_OPTIONS and PYTHONPATH stays in force, and a Tapeline started inside
+    another one adds its two files only once.
+    """
+    environment = {name: value for name, value in base.items() if name not in REMOVED_VARIABLES}
+    environment |= dict.fromkeys(PROXY_VARIABLES, proxy_url)
+    environment |= dict.fromkeys((*CA_VARIABLES, NODE_EXTRA_CA), str(ca_bundle.absolute()))
+    environment[NODE_NATIVE_PROXY] = "1"
+    environment["NODE_OPTIONS"] = _with_preload(base.get("NODE_OPTIONS", ""))
+    environment["PYTHONPATH"] = _with_site(base.get("PYTHONPATH", ""))
+    return environment
+
+
+def write_ca_bundle(target: Path, ca_certificate: Path, base: Mapping[str, str]) -> Path:
+    """Write what the user's clients trust today, and Tapeline's own certificate with it, to `target`.
+
+    A bundle of Tapeline's certificate alone would break every TLS connection that does not pass the proxy,
+    such as one to a database. Raises OSError if the certificate cannot be read or the bundle not be written.
+    """
+    own_certificate = ca_certificate.read_bytes()
+    certificates = [_trusted_by_user(base)]
+    for extra in (_read(base.get(NODE_EXTRA_CA)), own_certificate):
+        if extra and extra.strip() not in certificates[0]:
+            certificates.append(extra)
+    _write_whole(target, b"".join(pem.rstrip() + b"\n" for pem in certificates))
+    return target
+
+
+def upstream_proxy(base: Mapping[str, str]) -> str | None:
+    """The proxy through which the user's clients reach https:// targets today, as it is written, or None.
+
+    Where there is one, it is likely the only way out, so the recorder has to go through it as well.
+    """
+    return next((value for name in UPSTREAM_VARIABLES if (value := base.get(name, "").strip())), None)
+
+
+def _with_preload(node_options: str) -> str:
+    option = f"--require={_quoted(str(NODE_PRELOAD))}"
+    if option in node_options:
+        return node_options
+    return f"{node_options} {option}".strip()
+
+
+def _quoted(path: str) -> str:
+    """`path` for NODE_OPTIONS, where a space ends an option and a backslash escapes inside double quotes."""
+    if not any(character in path for character in ' "\\'):
+        return path
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _with_site(python_path: str) -> str:
+    """The injected folder in front, as only the first `sitecustomize` on the path is ever imported."""
+    if not python_path:
+        return str(PYTHON_SITE)  # an empty entry would put the working folder on the path
+    others = [entry for entry in python_path.split(os.pathsep) if entry != str(PYTHON_SITE)]
+    return os.pathsep.join([str(PYTHON_SITE), *others])
+
+
+def _trusted_by_user(base: Mapping[str, str]) -> bytes:
+    return next((data for name in _bundle_names(base) if (data := _read(name))), b"")
+
+
+def _bundle_names(base: Mapping[str, str]) -> Iterator[str | None]:
+    yield from (base.get(name) for name in CA_VARIABLES)
+    # Not `.cafile`: that one answers with SSL_CERT_FILE of this very process, which `base` need not hold.
+    yield ssl.get_default_verify_paths().openssl_cafile
+    yield from SYSTEM_BUNDLES
+    yield certifi.where()
+
+
+def _read(name: str | None) -> bytes | None:
+    """The file's content; None for a variable that is not set, a folder, or a file that nobody could use."""
+    try:
+        return Path(name).read_bytes() if name else None
+    except OSError:
+        return None
+
+
+def _write_whole(target: Path, data: bytes) -> None:
+    """A bundle appears whole or not at all; a client that started earlier may be reading the old one."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # made with mode 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,31 @@
+"""`tapeline doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from .options import data_option
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@data_option
+def doctor(directory: DataDirectory, as_json: bool) -> None:
+    """Say how Tapeline is doing: versions, certificate, data directory, journals, losses."""
+    from ..doctor import examine
+    from ..jsontext import dumps
+    from ..render import one_line
+
+    findings = examine(directory)
+    if as_json:
+        click.echo(dumps([{"about": about, "what": what, "state": state} for about, what, state in findings]))
+        return
+    width = max(len(what) for _, what, _ in findings)
+    last = None
+    for about, what, state in findings:
+        if about != last:
+            click.echo(about)
+            last = about
+        click.echo(f"  {what:<{width}}  {one_line(str(state))}")

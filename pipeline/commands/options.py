@@ -1,0 +1,129 @@
+"""Options that several commands take, each defined once, and what commands do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tapeline.addons.tapeline_paths import DEFAULT_DATA, DataDirectory
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from ..reports import Filters, Table
+
+Command = Callable[..., Any]
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def data_option(command: Command) -> Command:
+    """`--data`, given to the command as a DataDirectory named `directory`."""
+    return click.option(
+        "--data",
+        "directory",
+        envvar="TAPELINE_DATA",
+        show_envvar=True,
+        default=DEFAULT_DATA,
+        show_default=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        callback=lambda _context, _parameter, path: DataDirectory(path.expanduser().absolute()),
+        help="Directory that holds the recordings.",
+    )(command)
+
+
+def filter_options(command: Command) -> Command:
+    """What a report looks at."""
+    for name, help_text in (
+        ("until", "Before this time, UTC: 2026-11-21 or 2026-11-21T10:30."),
+        ("since", "From this time on, UTC."),
+        ("provider", "Of this provider; * stands for anything."),
+        ("model", "Of this model; * stands for anything."),
+        ("run", "Of this recording; * stands for anything."),
+    ):
+        command = click.option(f"--{name}", help=help_text)(command)
+    return command
+
+
+def output_options(command: Command) -> Command:
+    """`--format` and `-o`."""
+    command = click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write to this file, not to stdout.",
+    )(command)
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="Form of the output.",
+    )(command)
+
+
+def filters_from(**values: str | None) -> Filters:
+    """Filters from the options' texts. Raises UsageError for a time that cannot be read."""
+    from ..reports import Filters
+
+    times = {name: _time(name, values.pop(name, None)) for name in ("since", "until")}
+    return Filters(**values, **times)  # type: ignore[arg-type]
+
+
+def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    """Seal and load what is new, then connect; what went wrong on the way is said on stderr."""
+    from .. import warehouse
+    from ..seal import seal
+
+    if not directory.root.is_dir():
+        raise UsageError(f"{directory.root} does not exist: record something first, or name another with --data.")
+    sealed = seal(directory)
+    loaded = warehouse.load(directory)
+    if loaded.rebuilt:
+        note(f"The warehouse was made anew from the dataset: {loaded.rebuilt}.")
+    for problem in sealed.problems + loaded.problems:
+        note(problem)
+    return warehouse.querying(directory)
+
+
+def put_out(table: Table, form: str, output: Path | None) -> None:
+    """Print a table, or write it to a file."""
+    from ..render import FORMATS as renderers
+
+    write_out(renderers[form](table), output)
+
+
+def write_out(text: str, output: Path | None) -> None:
+    """Print a text, or write it to a file, and say so."""
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}.") from error
+    note(f"Wrote {output}")
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    from ..render import one_line
+
+    click.echo(one_line(text), err=True)
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--{name} {text!r} is no time: write 2026-11-21 or 2026-11-21T10:30.") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

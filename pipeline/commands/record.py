@@ -1,0 +1,55 @@
+"""`tapeline record`."""
+
+from __future__ import annotations
+
+import click
+
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from .options import data_option
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@data_option
+@click.option("--run", default="", help="Label of this recording; the time of its start if not given.")
+@click.option("--mode", "modes", multiple=True, metavar="SPEC", help="A mode as mitmproxy writes it; may be repeated.")
+@click.option("--upstream", metavar="URL", help="Short for --mode reverse:URL.")
+@click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port to listen on; a free one if not given.")
+@click.option("--listen-host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A mitmproxy option; may be repeated.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
+def record(
+    directory: DataDirectory,
+    run: str,
+    modes: tuple[str, ...],
+    upstream: str | None,
+    port: int | None,
+    listen_host: str,
+    settings: tuple[str, ...],
+    command: tuple[str, ...],
+) -> int:
+    """Record chat completions that pass through a proxy.
+
+    With a command, it is started with the proxy and its certificate in its environment, and its exit code is
+    returned. Without, clients are pointed at the address that is printed.
+
+    \b
+    tapeline record -- python my_app.py
+    tapeline record --upstream https://api.openai.com/v1 -p 8080
+    tapeline record --mode regular@127.0.0.1:8080 --mode reverse:http://127.0.0.1:11434@127.0.0.1:8081
+    """
+    from ..recording import Recording
+    from ..recording import record as run_recording
+
+    return run_recording(
+        Recording(
+            data=directory.root,
+            run=run,
+            modes=modes,
+            upstream=upstream,
+            listen_host=listen_host,
+            port=port,
+            settings=settings,
+            command=command,
+        )
+    )

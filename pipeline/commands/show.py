@@ -1,0 +1,28 @@
+"""`tapeline show`."""
+
+from __future__ import annotations
+
+import click
+
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from .options import data_option, ready_to_query
+
+
+@click.command()
+@click.argument("exchange_id")
+@click.option("--json", "as_json", is_flag=True, help="The whole exchange as JSON.")
+@data_option
+def show(exchange_id: str, directory: DataDirectory, as_json: bool) -> None:
+    """Show one exchange: its request, the answer as it was assembled, and its timing.
+
+    The id may be cut to its beginning or its end, as long as one exchange alone has it.
+    """
+    from ..describe import describe, document
+    from ..exchange import find_exchange, request_of, response_of
+    from ..jsontext import dumps
+
+    with ready_to_query(directory) as connection:
+        row = find_exchange(connection, exchange_id)
+        request, response = request_of(connection, row), response_of(row)
+    click.echo(dumps(document(row, request, response)) if as_json else describe(row, request, response))

@@ -1,0 +1,36 @@
+"""`tapeline sql`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from ..errors import UsageError
+from .options import data_option, output_options, put_out, ready_to_query
+
+
+@click.command()
+@click.argument("query")
+@output_options
+@data_option
+def sql(query: str, directory: DataDirectory, form: str, output: Path | None) -> None:
+    """Ask the warehouse in SQL, which is DuckDB's; it cannot be changed by it.
+
+    The views are exchanges, choices, tool_calls, messages, event_gaps, content and losses.
+
+    \b
+    tapeline sql "SELECT model, count(*) FROM exchanges GROUP BY model"
+    """
+    import duckdb
+
+    from ..reports import Table, fetch
+
+    with ready_to_query(directory) as connection:
+        try:
+            columns, rows = fetch(connection, query)
+        except duckdb.Error as error:
+            raise UsageError(str(error)) from error
+    put_out(Table("sql", "", columns, rows), form, output)

@@ -1,0 +1,36 @@
+"""`tapeline tail`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from .options import data_option, ready_to_query
+
+# How often new exchanges are looked for.
+POLL_SECONDS = 1.0
+
+
+@click.command()
+@click.option("-n", "--lines", type=click.IntRange(0), default=10, show_default=True, help="Show so many first.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with what is recorded.")
+@data_option
+def tail(directory: DataDirectory, lines: int, follow: bool) -> None:
+    """Print a line for each exchange as it is sealed."""
+    from ..describe import TAIL_HEADING, tail_line
+    from ..exchange import latest_exchanges
+
+    last_row = None
+    while True:
+        with ready_to_query(directory) as connection:
+            if last_row is None:
+                click.echo(TAIL_HEADING)
+            last_row, rows = latest_exchanges(connection, last_row, lines)
+        for row in rows:
+            click.echo(tail_line(row))
+        if not follow:
+            return
+        time.sleep(POLL_SECONDS)

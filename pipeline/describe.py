@@ -1,0 +1,146 @@
+"""Says what one exchange was, in text for people: in full for `show`, in a line for `tail`.
+
+Whatever a model or a peer wrote is made visible on its way out: nothing of it acts on the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .jsontext import dumps
+from .render import cell, one_line, visible
+
+Object = dict[str, Any]
+
+_TIMES = (
+    ("connect_us", "connecting took"),
+    ("tls_us", "TLS handshake took"),
+    ("request_sent_us", "request read"),
+    ("response_headers_us", "response headers"),
+    ("first_byte_us", "first byte"),
+    ("first_event_us", "first event"),
+    ("first_token_us", "first token"),
+    ("first_reasoning_us", "first reasoning"),
+    ("first_content_us", "first content"),
+    ("first_tool_call_us", "first tool call"),
+    ("last_token_us", "last token"),
+    ("ended_us", "end"),
+)
+_TOKENS = (
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+)
+_TAIL = "{time:<8}  {id:<12}  {model:<28}  {status:>6}  {outcome:<16}  {tokens:>13}  {ttft:>9}  {total:>9}  {finish}"
+TAIL_HEADING = _TAIL.format(
+    time="time",
+    id="id ends in",
+    model="model",
+    status="status",
+    outcome="outcome",
+    tokens="tokens in/out",
+    ttft="ttft ms",
+    total="total ms",
+    finish="finish reason",
+)
+
+
+def tail_line(row: Object) -> str:
+    """An exchange in one line, under `TAIL_HEADING`."""
+    reasons = dict.fromkeys(choice["finish_reason"] or "–" for choice in row["choices"] or [])
+    return _TAIL.format(
+        time=row["started_at"].strftime("%H:%M:%S"),
+        id=row["exchange_id"][-12:],
+        model=one_line(row["model"] or row["response_model"] or "–")[:28],
+        status=cell("", row["status_code"]),
+        outcome=row["outcome"],
+        tokens=f"{cell('', row['prompt_tokens'])}/{cell('', row['completion_tokens'])}",
+        ttft=_milliseconds(row["first_token_us"]),
+        total=_milliseconds(row["ended_us"]),
+        finish=one_line(", ".join(reasons)) or "–",
+    ).rstrip()
+
+
+def describe(row: Object, request: Any, response: Any) -> str:
+    """An exchange in full."""
+    return visible("\n".join(_lines(row, request, response)))
+
+
+def document(row: Object, request: Any, response: Any) -> Object:
+    """An exchange as one JSON object: request and response as they were, and what was measured."""
+    spoken = ("choices", "request_params", "request_text", "response_extra", "response_text", "message_ids")
+    measured = {
+        name: value.isoformat() if name == "started_at" else value for name, value in row.items() if name not in spoken
+    }
+    return {"request": request, "response": response, "exchange": measured}
+
+
+def _lines(row: Object, request: Any, response: Any) -> Iterator[str]:
+    yield f"exchange  {row['exchange_id']}  run {row['run']}"
+    yield f"when      {row['started_at'].isoformat(sep=' ')}"
+    yield f"where     POST {row['scheme']}://{row['host']}:{row['port']}{row['path']}  ({row['provider']})"
+    status = "no answer" if row["status_code"] is None else f"status {row['status_code']}"
+    detail = f": {row['outcome_detail']}" if row["outcome_detail"] else ""
+    yield f"how       {status}, {row['outcome']}{detail}"
+    if row["error_message"]:
+        yield f"error     {row['error_type'] or ''} {row['error_message']}"
+    tokens = ", ".join(f"{name.replace('_', ' ')} {row[name]:,}" for name in _TOKENS if row[name] is not None)
+    yield f"usage     {tokens or 'not reported'} ({row['usage_source']})"
+    for problem in row["reassembly_problems"] or []:
+        yield f"problem   {problem}"
+    yield ""
+    yield from _conversation(request)
+    yield ""
+    yield from _answer(row, response)
+    yield ""
+    yield "timing, ms"
+    for column, name in _TIMES:
+        if row[column] is not None:
+            yield f"  {name:<18} {_milliseconds(row[column]):>10}"
+    if row["event_offsets_us"]:
+        yield f"  {'events':<18} {len(row['event_offsets_us']):>10,}"
+
+
+def _conversation(request: Any) -> Iterator[str]:
+    if not isinstance(request, dict):
+        yield f"request   {request}"
+        return
+    settings = {name: value for name, value in request.items() if name not in ("messages", "tools", "functions")}
+    yield f"request   {dumps(settings)}"
+    for message in request.get("messages", []):
+        yield from _message(message)
+
+
+def _answer(row: Object, response: Any) -> Iterator[str]:
+    if not isinstance(response, dict) or not isinstance(response.get("choices"), list):
+        yield f"answer    {response if isinstance(response, str | None) else dumps(response)}"
+        return
+    for choice in row["choices"] or []:
+        index = f"choice {choice['index']}, " if len(row["choices"]) > 1 else ""
+        yield f"answer    {index}finish reason {choice['finish_reason'] or '–'}"
+        if choice["reasoning"]:
+            yield f"  reasoning: {choice['reasoning']}"
+        if choice["content"]:
+            yield f"  {choice['content']}"
+        if choice["refusal"]:
+            yield f"  refusal: {choice['refusal']}"
+        for call in choice["tool_calls"] or []:
+            yield f"  tool call {call['id'] or ''} {call['name']}({call['arguments']})"
+
+
+def _message(message: Any) -> Iterator[str]:
+    if not isinstance(message, dict):
+        yield f"  {dumps(message)}"
+        return
+    content = message.get("content")
+    rest = {name: value for name, value in message.items() if name not in ("role", "content")}
+    yield f"  {message.get('role', '?')}: {content if isinstance(content, str) else dumps(content)}"
+    if rest:
+        yield f"    {dumps(rest)}"
+
+
+def _milliseconds(microseconds: int | None) -> str:
+    return cell("", None if microseconds is None else microseconds / 1000)

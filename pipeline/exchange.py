@@ -1,0 +1,78 @@
+"""Reads one exchange out of the warehouse whole: the request as it was sent and the answer as it was assembled.
+
+Content that is stored once is put back in its place. How it is shown is `commands`' and `render`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from .errors import UsageError
+from .flatten import rebuild_completion
+from .jsontext import loads
+from .reports import fetch
+
+Object = dict[str, Any]
+_LISTS = {"tools": "tools_id", "functions": "functions_id"}
+
+
+def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> Object:
+    """The row of the exchange whose id begins, or ends, so. Raises UsageError when none does, or several do."""
+    columns, rows = fetch(
+        connection,
+        "SELECT * FROM stored.exchanges WHERE starts_with(exchange_id, $part) OR ends_with(exchange_id, $part) "
+        "ORDER BY exchange_id LIMIT 2",
+        {"part": prefix.lower()},
+    )
+    if not rows:
+        raise UsageError(f"There is no exchange {prefix!r}. `tapeline tail` and `tapeline sql` show their ids.")
+    if len(rows) > 1:
+        raise UsageError(f"Several exchanges match {prefix!r}: give more of the id.")
+    return dict(zip(columns, rows[0], strict=True))
+
+
+def request_of(connection: duckdb.DuckDBPyConnection, row: Object) -> Any:
+    """The request's JSON as it was sent, or its text where it was none; lists that were not stored are missing."""
+    if row["request_params"] is None:
+        return row["request_text"]
+    request = loads(row["request_params"])
+    if row["message_ids"] is not None:
+        request["messages"] = [_content(connection, content_id) for content_id in row["message_ids"]]
+    for name, column in _LISTS.items():
+        if row[column] is not None:
+            request[name] = _content(connection, row[column])
+    return request
+
+
+def response_of(row: Object) -> Any:
+    """The completion, reassembled; without one the error, and without one the text of the body."""
+    completion = rebuild_completion(row)
+    if completion is not None:
+        return completion
+    return loads(row["error_raw"]) if row["error_raw"] is not None else row["response_text"]
+
+
+def _content(connection: duckdb.DuckDBPyConnection, content_id: str) -> Any:
+    found = connection.execute(
+        "SELECT json FROM stored.content WHERE content_id = $content_id", {"content_id": content_id}
+    ).fetchone()
+    return loads(found[0]) if found else None
+
+
+def latest_exchanges(connection: duckdb.DuckDBPyConnection, after: int | None, most: int) -> tuple[int, list[Object]]:
+    """Exchanges in the order of their loading: those after a row number, or without one the last `most`.
+
+    Gives the number to go on from and the rows.
+    """
+    count = connection.execute("SELECT coalesce(max(rowid), -1) FROM stored.exchanges").fetchone()
+    last = int(count[0]) if count else -1
+    # A warehouse that was made anew counts its rows anew.
+    first = last - most if after is None or after > last else after
+    columns, rows = fetch(
+        connection,
+        "SELECT * FROM stored.exchanges WHERE rowid > $first AND rowid <= $last ORDER BY started_at, exchange_id",
+        {"first": first, "last": last},
+    )
+    return last, [dict(zip(columns, row, strict=True)) for row in rows]

@@ -1,0 +1,177 @@
+"""`tapeline record`: the proxy, the user's command beside it, signals, and what is said on stderr.
+
+Where to listen is planned in `modes`, the command's environment is made in `client_env`, and the proxy itself is run
+by `proxy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tapeline.addons.tapeline_paths import DataDirectory, private_directory
+
+from .client_env import client_environment, upstream_proxy, write_ca_bundle
+from .errors import UsageError
+from .modes import plan_modes, reverse_mode, upstream_mode
+from .proxy import Proxy, log_to_stderr, run_proxy
+from .render import one_line
+
+_STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What `tapeline record` was asked for."""
+
+    data: Path
+    run: str = ""
+    modes: tuple[str, ...] = ()
+    upstream: str | None = None
+    listen_host: str = "127.0.0.1"
+    port: int | None = None
+    settings: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+def record(recording: Recording) -> int:
+    """Record until a signal or the end of the command; gives the exit code. Raises UsageError."""
+    directory = DataDirectory(recording.data.expanduser().absolute())
+    previous_umask = os.umask(0o077)
+    try:
+        directory.create()
+        private_directory(directory.certificates)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or recording.data} cannot be written ({error.strerror}): name another with --data."
+        ) from error
+    specs, base_path, settings = _specs(recording)
+    proxy = Proxy(directory, plan_modes(specs, recording.listen_host, recording.port))
+    log_to_stderr()
+    try:
+        return asyncio.run(_record(recording, proxy, base_path, settings, previous_umask))
+    finally:
+        os.umask(previous_umask)
+
+
+async def _record(recording: Recording, proxy: Proxy, base_path: str, settings: tuple[str, ...], umask: int) -> int:
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+    body: Callable[[Proxy], Awaitable[int]]
+    if recording.command:
+        environment = _command_environment(base_path)
+        body = _beside_command(recording.command, environment, umask, stop_now)
+    else:
+        _on_signals(lambda _number: (stop_now if stop.is_set() else stop).set())
+        body = _until(stop, base_path)
+    code = await run_proxy(proxy, recording.run, settings, body, stop_now)
+    _say(f"Recorded {proxy.recorder.seen:,} exchanges in run {proxy.recorder.run}.")
+    _say_hints(proxy, bool(recording.command))
+    return code
+
+
+def _specs(recording: Recording) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    """Mode specs, the path that clients put behind a reverse proxy's address, and mitmproxy options."""
+    if recording.upstream is not None:
+        spec, base_path = reverse_mode(recording.upstream)
+        return (spec, *recording.modes), base_path, recording.settings
+    if recording.modes:
+        return recording.modes, "/v1", recording.settings
+    if (through := upstream_proxy(os.environ)) is None:
+        return ("regular",), "/v1", recording.settings
+    spec, credentials = upstream_mode(through)
+    _say(f"Going through the proxy that the environment names: {spec.partition(':')[2]}")
+    extra = (f"upstream_auth={credentials}",) if credentials else ()
+    return (spec,), "/v1", (*recording.settings, *extra)
+
+
+def _until(stop: asyncio.Event, base_path: str) -> Callable[[Proxy], Awaitable[int]]:
+    async def wait(proxy: Proxy) -> int:
+        _say_ready(proxy, base_path)
+        _say("Ctrl-C ends the recording.")
+        await stop.wait()
+        return 0
+
+    return wait
+
+
+def _beside_command(
+    command: tuple[str, ...],
+    environment: Callable[[Proxy], dict[str, str]],
+    umask: int,
+    stop_now: asyncio.Event,
+) -> Callable[[Proxy], Awaitable[int]]:
+    async def run(proxy: Proxy) -> int:
+        _say_ready(proxy, "/v1")
+        try:
+            child = await asyncio.create_subprocess_exec(*command, env=environment(proxy), umask=umask)
+        except OSError as error:
+            raise UsageError(f"{command[0]!r} cannot be started: {error.strerror}.") from error
+
+        def pass_on(number: int) -> None:
+            # A Ctrl-C reaches the command from the terminal itself; other signals were meant for it.
+            if number != signal.SIGINT and child.returncode is None:
+                child.send_signal(number)
+            elif child.returncode is not None:
+                stop_now.set()
+
+        _on_signals(pass_on)
+        code = await child.wait()
+        return code if code >= 0 else 128 - code
+
+    return run
+
+
+def _command_environment(base_path: str) -> Callable[[Proxy], dict[str, str]]:
+    def make(proxy: Proxy) -> dict[str, str]:
+        environment = dict(os.environ)
+        forward = next((mode for mode in proxy.modes if mode.name in ("regular", "upstream")), None)
+        reverse = next((mode for mode in proxy.modes if mode.name == "reverse"), None)
+        if forward is not None:
+            bundle = write_ca_bundle(proxy.directory.certificates / "bundle.pem", proxy.certificate, environment)
+            environment = client_environment(environment, proxy_url=forward.address, ca_bundle=bundle)
+        if reverse is not None:
+            environment["OPENAI_BASE_URL"] = reverse.address + base_path
+        return environment
+
+    return make
+
+
+def _on_signals(handle: Callable[[int], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, handle, number)
+
+
+def _say_ready(proxy: Proxy, base_path: str) -> None:
+    _say(f"Recording run {proxy.recorder.run} into {proxy.directory.root}")
+    for mode in proxy.modes:
+        if mode.name == "reverse":
+            _say(f"  {mode.address} -> {mode.target}   use it as: OPENAI_BASE_URL={mode.address}{base_path}")
+        elif mode.name in ("regular", "upstream"):
+            _say(f"  {mode.address} is a proxy for any host   use it as: HTTPS_PROXY={mode.address}")
+            _say(f"  clients trust it by the certificate {proxy.certificate}")
+        else:
+            _say(f"  {mode.spec}")
+
+
+def _say_hints(proxy: Proxy, with_command: bool) -> None:
+    for host in sorted(proxy.distrusting):
+        _say(
+            f"A client rejected the proxy's certificate for {host}: let it trust {proxy.certificate}, or use "
+            "`tapeline record --upstream URL`, which needs no certificate."
+        )
+    if with_command and not proxy.recorder.seen and not proxy.distrusting:
+        _say(
+            "No chat completion was seen: the command made none, or goes past the proxy. "
+            "Try `tapeline record --upstream URL -- CMD`, which sets OPENAI_BASE_URL."
+        )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(one_line(text) + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,205 @@
+"""Gives a table its form: for the terminal, as JSON, CSV or Markdown.
+
+Names and figures come from the table; this decides spelling alone. Text that a model or a peer wrote is made visible
+before it reaches a terminal: a control character shows as its escape and does nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from .jsontext import dumps
+from .reports import Table
+
+# Controls (C0 without tab and line feed, DEL, C1), and the marks that reorder what follows (bidirectional controls).
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# A column's unit is the end of its name.
+_UNITS = {"_ms": "ms", "_us": "µs", "_s": "s", "_usd": "USD", "_bytes": "bytes", "_share": "share"}
+_PIPED_WIDTH = 200
+# A cell of a table on the terminal: a message may be a page long.
+_LONGEST_CELL = 60
+
+
+def visible(text: str) -> str:
+    """Text that shows on a terminal what it holds and does nothing there."""
+    return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line."""
+    return visible(text).replace("\n", "⏎").replace("\t", " ")
+
+
+def heading(column: str) -> str:
+    """A column's name for people, its unit in parentheses."""
+    for ending, unit in _UNITS.items():
+        if column.endswith(ending):
+            return f"{column.removesuffix(ending).replace('_', ' ')} ({unit})"
+    return column.replace("_", " ")
+
+
+def cell(column: str, value: Any) -> str:
+    """A value for people: thousands apart, one decimal, shares as percentages; nothing where nothing is known."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float | Decimal):
+        return f"{value * 100:.1f} %" if _is_share(column) else f"{value:,.1f}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, list | dict):
+        return one_line(dumps(_plain(value)))
+    return one_line(str(value))
+
+
+def coverage_line(coverage: dict[str, Any]) -> str:
+    """What the figures rest on, in a sentence."""
+    calls = coverage["calls"]
+    if not calls:
+        return "No call matches."
+    parts = [
+        f"{calls:,} calls from {_minute(coverage['first_at'])} to {_minute(coverage['last_at'])} UTC",
+        f"whole answers {_part(coverage['complete'], calls)}",
+        f"usage reported by {_part(coverage['usage_reported'], calls)}",
+        f"first token timed in {coverage['first_token_timed']:,} of {coverage['streamed']:,} streamed",
+    ]
+    if coverage["reassembled_with_loss"]:
+        parts.append(f"not reassembled without loss {coverage['reassembled_with_loss']:,}")
+    lost = coverage["not_recorded"]
+    parts.append(f"NOT RECORDED: {lost:,} (see `tapeline doctor`)" if lost else "nothing known to be lost")
+    return "; ".join(parts) + "."
+
+
+def as_table(table: Table) -> str:
+    """For the terminal, or for a pipe, where it is wide and plain."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    grid = RichTable(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, title_justify="left")
+    for position, column in enumerate(table.columns):
+        numeric = any(_is_number(row[position]) for row in table.rows)
+        grid.add_column(
+            Text(heading(column)),
+            justify="right" if numeric else "left",
+            max_width=None if numeric else _LONGEST_CELL,
+        )
+    above: list[str] = []
+    for row in table.rows:
+        cells = [cell(column, value) for column, value in zip(table.columns, row, strict=True)]
+        grid.add_row(*map(Text, _without_repeats(cells, above, row)))
+        above = cells
+    with console.capture() as capture:
+        console.print(Text(table.title, style="bold"))
+        if table.rows:
+            console.print(grid)
+        if table.coverage:
+            console.print(Text(coverage_line(table.coverage), style="dim"))
+    return capture.get()
+
+
+def _without_repeats(cells: list[str], above: list[str], row: tuple[Any, ...]) -> list[str]:
+    """Leading names that the row above has too are left out: rows that belong together read as a group."""
+    repeated = 0
+    while repeated < len(above) and cells[repeated] == above[repeated] and not _is_number(row[repeated]):
+        repeated += 1
+    return [""] * repeated + cells[repeated:]
+
+
+def as_json(table: Table) -> str:
+    """Stable for machines: names as in the SQL, figures as they are, times in ISO 8601 with their zone."""
+    rows = [dict(zip(table.columns, map(_plain, row), strict=True)) for row in table.rows]
+    document = {
+        "report": table.name,
+        "filters": _plain(table.filters),
+        "coverage": _plain(table.coverage),
+        "rows": rows,
+    }
+    return dumps(document) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """RFC 4180 with a head line; nothing where nothing is known."""
+    buffer = StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(table.columns)
+    for row in table.rows:
+        writer.writerow("" if value is None else _csv_cell(value) for value in row)
+    return buffer.getvalue()
+
+
+def as_markdown(table: Table) -> str:
+    """A table of GitHub's Markdown, its coverage below."""
+    lines = [
+        f"### {table.title}",
+        "",
+        "| " + " | ".join(_markdown_cell(heading(column)) for column in table.columns) + " |",
+        "|" + "|".join(_markdown_rule(table, position) for position in range(len(table.columns))) + "|",
+    ]
+    for row in table.rows:
+        cells = (_markdown_cell(cell(column, value)) for column, value in zip(table.columns, row, strict=True))
+        lines.append("| " + " | ".join(cells) + " |")
+    if table.coverage:
+        lines += ["", coverage_line(table.coverage)]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "table": as_table,
+    "json": as_json,
+    "csv": as_csv,
+    "markdown": as_markdown,
+}
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON knows."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return value
+
+
+def _csv_cell(value: Any) -> Any:
+    plain = _plain(value)
+    return dumps(plain) if isinstance(plain, dict | list) else plain
+
+
+def _markdown_cell(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)
+
+
+def _markdown_rule(table: Table, position: int) -> str:
+    return "---:" if any(_is_number(row[position]) for row in table.rows) else "---"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _is_share(column: str) -> bool:
+    return column == "share" or column.endswith("_share")
+
+
+def _part(count: int, whole: int) -> str:
+    return f"{count:,} ({count / whole * 100:.0f} %)" if whole else "0"
+
+
+def _minute(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,16 @@
+-- Everything in one line a model: calls, how they ended, tokens, and the usual wait.
+--
+-- ttft is the time to first token of streamed answers, total the time of whole answers; both are medians.
+SELECT
+  coalesce(model, response_model) AS model,
+  count(*) AS calls,
+  count(*) FILTER (WHERE outcome = 'complete') AS complete,
+  CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
+  CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
+  CAST(percentile_cont(0.5) WITHIN GROUP (ORDER BY CASE WHEN outcome = 'complete' THEN first_token_us END) AS DOUBLE)
+    / 1000 AS ttft_ms,
+  CAST(percentile_cont(0.5) WITHIN GROUP (ORDER BY CASE WHEN outcome = 'complete' THEN ended_us END) AS DOUBLE)
+    / 1000 AS total_ms
+FROM exchanges
+GROUP BY coalesce(model, response_model)
+ORDER BY calls DESC, model NULLS LAST

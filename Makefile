@@ -13,8 +13,8 @@ setup: $(VENV)/.ready ## make .venv with what the lock names, and the project in
 demo: setup ## record the built-in provider and print the reports
 	@$(BIN)/tapeline demo
 
-test: setup ## run the tests
-	@$(BIN)/python -m pytest
+test: setup ## run the tests, but for the slow ones, which are left to make check
+	@$(BIN)/python -m pytest -q -n auto -m "not slow"
 
 check: setup ## everything a reviewer would run
 	$(BIN)/ruff format --check .
@@ -22,7 +22,7 @@ check: setup ## everything a reviewer would run
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cog --check -I . README.md
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n auto
 
 bench: setup ## measure recording against mitmproxy alone, side by side
 	@$(BIN)/python -m tests.bench

@@ -9,15 +9,15 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from .support.journals import MadeUp, make_journal
+from .support.journals import NOON_US, MadeUp, make_journal
 from .support.recorder import clean_environment, tapeline
 
 
 @pytest.fixture
 def recorded(data: Path) -> Path:
     """A data directory with three exchanges of two models in run-1."""
-    long = MadeUp(content="Longer", text="Cut", finish_reason="length", usage=None)
-    make_journal(data, [MadeUp(), MadeUp(content="Again"), MadeUp(**{**vars(long), "model": "gpt-4.1"})])
+    long = MadeUp(content="Longer", model="gpt-4.1", text="Cut", finish_reason="length", usage=None)
+    make_journal(data, [MadeUp(), MadeUp(content="Again", started_at_us=NOON_US + 1000), long])
     return data
 
 
@@ -56,7 +56,7 @@ def test_wrong_use_gets_one_clear_line_and_exit_code_2(recorded: Path, name: str
 
 
 def test_a_data_directory_that_is_not_there_is_named(data: Path) -> None:
-    for command in ("report", "runs", "load", "tail"):
+    for command in ("report", "load"):
         assert_one_clear_line(tapeline(command, "--data", data), 2, str(data), "--data")
 
 
@@ -153,9 +153,9 @@ def test_load_says_what_it_did(recorded: Path) -> None:
 
 def test_runs_tail_and_show(recorded: Path) -> None:
     assert "run-1" in tapeline("runs", "--data", recorded).stdout
-    lines = tapeline("tail", "--no-follow", "-n", "2", "--data", recorded).stdout.splitlines()
-    assert len(lines) == 3
-    exchange_id = lines[1].split()[1]
+    lines = tapeline("tail", "--no-follow", "-n", "3", "--data", recorded).stdout.splitlines()
+    assert len(lines) == 4
+    exchange_id = lines[3].split()[1]
     shown = tapeline("show", exchange_id, "--data", recorded).stdout
     assert "user: Again" in shown
     assert "Hi." in shown

@@ -1,0 +1,99 @@
+"""How values look, and that text from strangers does nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from tapeline.pipeline.render import as_csv, as_json, as_markdown, as_table, cell, heading, one_line, visible
+from tapeline.pipeline.reports import Table
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TABLE = Table(
+    "test",
+    "A title.",
+    ["model", "day", "calls", "share", "cost_usd", "note"],
+    [
+        ("a", date(2026, 11, 21), 1234567, 0.5, Decimal("0.10"), None),
+        ("a", date(2026, 11, 21), 2, None, None, "x|y\n=1+1"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("calls", 1234567, "1,234,567"),
+        ("ttft_ms", 1234.56, "1,234.6"),
+        ("share", 0.1234, "12.3 %"),
+        ("calls", None, "–"),
+        ("calls", 0, "0"),
+        ("flag", True, "yes"),
+        ("at", NOON, "2026-11-21 12:00:00"),
+        ("text", "a\nb", "a⏎b"),
+        ("list", [{"a": 1}], '[{"a":1}]'),
+    ],
+)
+def test_a_value_for_people(column: str, value: Any, text: str) -> None:
+    assert cell(column, value) == text
+
+
+def test_units_stand_in_the_heading() -> None:
+    assert heading("ttft_p50_ms") == "ttft p50 (ms)"
+    assert heading("prompt_tokens") == "prompt tokens"
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31m", "\x9b2J", "\x07", "\r", "\x7f", "\u202e", "\u2066", "\u200f", "\x00", "\ud800"]
+)
+def test_what_would_act_on_a_terminal_becomes_visible(text: str) -> None:
+    shown = visible(f"a{text}b")
+    assert text[0] not in shown
+    assert shown.startswith("a\\")
+    assert shown.encode()
+
+
+def test_ordinary_text_of_any_script_stays() -> None:
+    text = "日本語 עברית é\n\t👩‍👩‍👧"
+    assert visible(text) == text
+    assert "\n" not in one_line(text)
+
+
+def test_json_keeps_figures_and_digits() -> None:
+    document = json.loads(as_json(TABLE), parse_float=Decimal)
+    assert document["rows"][0] == {
+        "model": "a",
+        "day": "2026-11-21",
+        "calls": 1234567,
+        "share": Decimal("0.5"),
+        "cost_usd": Decimal("0.10"),
+        "note": None,
+    }
+
+
+def test_csv_reads_back() -> None:
+    rows = list(csv.reader(StringIO(as_csv(TABLE))))
+    assert rows[1] == ["a", "2026-11-21", "1234567", "0.5", "0.10", ""]
+    assert rows[2][5] == "x|y\n=1+1"
+
+
+def test_markdown_stays_a_table_whatever_is_in_it() -> None:
+    lines = as_markdown(TABLE).splitlines()
+    assert lines[2:4] == [
+        "| model | day | calls | share | cost (USD) | note |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    assert lines[5].count(" | ") == 5
+    assert "x\\|y⏎=1+1" in lines[5]
+
+
+def test_a_table_shows_a_group_once() -> None:
+    lines = as_table(TABLE).splitlines()
+    assert lines[0] == "A title."
+    assert [line.split()[0] for line in lines if "2026" in line or "⏎" in line] == ["a", "2"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .assembly import ChatAssembler, DeltaText
 from .decoding import MAX_DECODED_BYTES, ContentDecoder
-from .jsontext import loads
+from .jsontext import NOT_JSON, dumps, loads
 from .sse import EventStreamParser, ServerSentEvent
 
 EVENT_STREAM = "text/event-stream"
@@ -24,6 +24,8 @@ _BLANK = b"\xef\xbb\xbf \t\r\n"
 DONE = "[DONE]"
 # A JSON object without choices that has one of these is an error: OpenAI's shape, and what web frameworks send.
 ERROR_FIELDS = ("error", "detail", "message")
+# How much of something that cannot be read is told in a problem.
+QUOTED_CHARACTERS = 200
 
 Chunk = tuple[int, bytes]
 
@@ -61,11 +63,15 @@ def read_answer(
     """Read a whole body, or as much of it as there is."""
     decoder = ContentDecoder(content_encoding, limit=limit)
     reader = _BodyReader(content_type)
+    coded: list[bytes] = []
     for at_us, data in chunks:
+        coded.append(data)
         reader.feed(at_us, decoder.feed(data))
     answer = reader.finish()
     if decoder.problem is not None:
         answer.problems.append(decoder.problem)
+        if answer.completion is None and answer.error is None and sum(map(len, coded)) <= limit:
+            answer.text = body_text(b"".join(coded))
     return answer
 
 
@@ -73,6 +79,7 @@ class _BodyReader:
     """Waits until the body shows what it is, then reads it as that."""
 
     def __init__(self, content_type: str) -> None:
+        self._is_blank = True
         self._claims_stream = content_type.partition(";")[0].strip().lower() == EVENT_STREAM
         self._head = bytearray()
         self._body: _StreamReader | _WholeReader | None = None
@@ -86,6 +93,10 @@ class _BodyReader:
             self._body.feed(at_us, data)
             return
         self._head += data
+        # Servers that are slow to answer send blanks, for as long as it takes.
+        self._is_blank = self._is_blank and not data.strip(_BLANK)
+        if self._is_blank:
+            return
         start = bytes(self._head).lstrip(_BLANK)
         if len(start) >= _LONGEST_START or b"\n" in start:
             self._choose(start)
@@ -122,7 +133,8 @@ class _WholeReader:
             answer.error = payload if payload.get("error") is not None else None
             answer.finished = _is_finished(payload)
             answer.usage_reports = answer.usage_values = int(payload.get("usage") is not None)
-        elif isinstance(payload, dict) and any(name in payload for name in ERROR_FIELDS):
+        elif is_error(payload) or (isinstance(payload, list) and len(payload) == 1 and is_error(payload[0])):
+            # Google's endpoint wraps its errors in a list.
             answer.error = payload
         else:
             answer.text = body_text(bytes(self._data)) if self._data else None
@@ -137,23 +149,34 @@ class _StreamReader:
         self._assembler = ChatAssembler()
         self._answer = Answer(streamed=True)
         self._chunks = 0
+        #: The body for as long as nothing in it could be read.
+        self._unread: bytearray | None = bytearray()
 
     def feed(self, at_us: int, data: bytes) -> None:
+        if self._unread is not None:
+            self._unread += data
         for event in self._parser.feed(data):
             self._take(at_us, event)
 
     def finish(self, last_us: int) -> Answer:
-        for event in self._parser.finish():
-            # A stream that was cut within an event leaves half a JSON text, which says nothing.
-            if event.data.strip() == DONE or isinstance(loads(event.data), dict):
-                self._take(last_us, event)
         answer, assembler = self._answer, self._assembler
+        for event in self._parser.finish():
+            if event.data.strip() == DONE or event.event == "error" or isinstance(loads(event.data), dict):
+                self._take(last_us, event)
+            elif event.data.strip():
+                answer.problems.append("the stream ends within an event" + _quoted(event.data))
         if self._chunks:
             answer.completion = assembler.completion()
+        if self._unread:
+            answer.text = body_text(bytes(self._unread))
         answer.finished = assembler.finished
         answer.usage_reports = len(assembler.usages)
         answer.usage_values = _distinct(assembler.usages)
         answer.problems += assembler.problems
+        if self._parser.unknown_lines:
+            answer.problems.append(f"lines that are no fields of an event stream: {self._parser.unknown_lines}")
+        if self._parser.broken_lines:
+            answer.problems.append(f"lines that are not UTF-8: {self._parser.broken_lines}")
         return answer
 
     def _take(self, at_us: int, event: ServerSentEvent) -> None:
@@ -179,16 +202,36 @@ class _StreamReader:
 
     def _read(self, event: ServerSentEvent) -> DeltaText:
         payload = loads(event.data)
-        if not isinstance(payload, dict):
-            number = len(self._answer.event_offsets_us)
-            self._answer.problems.append(f"event {number} is not a JSON object")
-            return DeltaText()
-        if payload.get("error") is not None or event.event == "error":
-            self._answer.error = payload
-            if not payload.get("choices"):
+        if event.event == "error" or is_error(payload):
+            self._read_error(event.data if payload is NOT_JSON or payload is None else payload)
+            if not (isinstance(payload, dict) and payload.get("choices")):
                 return DeltaText()
+        if not isinstance(payload, dict):
+            if event.data.strip():
+                self._note("is not a JSON object" + _quoted(event.data))
+            return DeltaText()
+        self._unread = None
         self._chunks += 1
         return self._assembler.feed(payload)
+
+    def _read_error(self, payload: Any) -> None:
+        self._unread = None
+        if self._answer.error is None:
+            self._answer.error = payload
+        elif payload != self._answer.error:
+            self._note("is one more error" + _quoted(dumps(payload)))
+
+    def _note(self, text: str) -> None:
+        self._answer.problems.append(f"event {len(self._answer.event_offsets_us)} {text}")
+
+
+def is_error(payload: Any) -> bool:
+    """Whether a JSON value says that something went wrong, with or without a completion beside it."""
+    if not isinstance(payload, dict):
+        return False
+    if payload.get("error") is not None:
+        return True
+    return payload.get("choices") is None and any(payload.get(name) is not None for name in ERROR_FIELDS)
 
 
 def body_text(data: bytes) -> str:
@@ -199,12 +242,17 @@ def body_text(data: bytes) -> str:
         return "base64:" + base64.b64encode(data).decode("ascii")
 
 
+def _quoted(text: str) -> str:
+    rest = " ..." if len(text) > QUOTED_CHARACTERS else ""
+    return f": {text[:QUOTED_CHARACTERS]}{rest}"
+
+
 def _is_finished(completion: dict[str, Any]) -> bool:
     choices = completion.get("choices")
     return (
         isinstance(choices, list)
         and bool(choices)
-        and all(isinstance(choice, dict) and choice.get("finish_reason") is not None for choice in choices)
+        and all(isinstance(choice, dict) and choice.get("finish_reason") for choice in choices)
     )
 
 

@@ -1,29 +1,24 @@
 """Assembles the chunks of a chat-completion stream into the object that would have been sent without streaming.
 
-Values in, values out: a chunk is a parsed JSON object, the result is one. Only text that is known to come in fragments
-is joined; identities are set once; tool calls are keyed by `index`; usage is the last one reported, never a sum.
-Fields that nobody has told us of are kept. The shape of chunks and completions is OpenAI's:
+Values in, values out: a chunk is a parsed JSON object, the result is one. Choices and tool calls are keyed by `index`;
+usage is the last one reported, never a sum; how a field's values become one is `merging`'s. Fields that nobody has
+told us of are kept. The shape of chunks and completions is OpenAI's:
 https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
-from .jsontext import join_surrogates
+from .jsontext import loads
+from .merging import CONTENT_FIELDS, REASONING_FIELDS, Fields, Notes, Text
 
-# Fields of a delta whose strings are fragments of one text.
-CONTENT_FIELDS = ("content", "refusal", "text")
-# The model's thinking: DeepSeek and vLLM; OpenRouter and Groq; Anthropic-like proxies; Bifrost.
-REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "thought")
-FRAGMENTS = frozenset((*CONTENT_FIELDS, *REASONING_FIELDS, "arguments", "input", "partial_json", "data", "transcript"))
-# Fields that some servers repeat in every chunk: the first value that says something stands.
-IDENTITIES = frozenset(("id", "object", "created", "model", "role", "name", "type", "tool_call_id", "index", "format"))
 # Fields that exist in a stream alone: padding against the guessing of lengths (OpenAI's `obfuscation`).
 STREAM_ONLY = frozenset(("obfuscation",))
-# Log probabilities, as OpenAI and as Bifrost spell it: lists that go on from chunk to chunk.
-LOGPROBS_FIELDS = ("logprobs", "log_probs")
+# Of a choice's own fields, the text of a legacy completion comes in fragments; of the top level's, none.
+_CHOICE_FRAGMENTS = frozenset(("text",))
+_CALL_BODIES = ("function", "custom")
 
 
 @dataclass(frozen=True)
@@ -38,13 +33,10 @@ class DeltaText:
     def total(self) -> int:
         return self.content + self.reasoning + self.tool_call
 
-
-@dataclass
-class _Choice:
-    has_message: bool = False
-    message: dict[str, Any] = field(default_factory=dict)
-    tool_calls: list[dict[str, Any]] | None = None
-    fields: dict[str, Any] = field(default_factory=dict)
+    def __add__(self, other: DeltaText) -> DeltaText:
+        return DeltaText(
+            self.content + other.content, self.reasoning + other.reasoning, self.tool_call + other.tool_call
+        )
 
 
 class ChatAssembler:
@@ -52,215 +44,249 @@ class ChatAssembler:
 
     def __init__(self) -> None:
         self.usages: list[Any] = []
-        self.problems: list[str] = []
-        self._fields: dict[str, Any] = {}
+        self._notes: Notes = {}
+        self._fields = Fields(self._notes, fragments=frozenset())
         self._choices: dict[int, _Choice] = {}
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be said in one completion, or was guessed; all of it once the completion is made."""
+        return list(self._notes)
 
     @property
     def finished(self) -> bool:
         """Whether every choice that has begun has its finish reason."""
-        return bool(self._choices) and all(
-            choice.fields.get("finish_reason") is not None for choice in self._choices.values()
-        )
+        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
 
     def feed(self, chunk: dict[str, Any]) -> DeltaText:
         """Take one chunk in."""
-        content = reasoning = tool_call = 0
+        text = DeltaText()
+        self._take_usage(chunk)
         for name, value in chunk.items():
-            if name == "usage":
-                if value is not None:
-                    self.usages.append(value)
-            elif name != "choices":
-                _merge(self._fields, name, value)
+            if name not in ("usage", "choices") and name not in STREAM_ONLY:
+                self._fields.take(name, value)
         choices = chunk.get("choices")
+        if not isinstance(choices, list | None):
+            self._notes["choices is not a list"] = None
         for position, choice in enumerate(choices if isinstance(choices, list) else []):
-            if not isinstance(choice, dict):
-                self.problems.append("a choice is not an object")
-                continue
-            text = self._feed_choice(position, choice)
-            content, reasoning = content + text.content, reasoning + text.reasoning
-            tool_call += text.tool_call
-        return DeltaText(content, reasoning, tool_call)
+            if isinstance(choice, dict):
+                text += self._feed_choice(position, choice)
+            else:
+                self._notes["a choice is not an object"] = None
+        return text
 
     def completion(self) -> dict[str, Any]:
-        """The object assembled so far; a copy of nothing, so the caller owns it and feeds no more."""
-        completion = {name: _closed(value) for name, value in self._fields.items() if name not in STREAM_ONLY}
+        """The object assembled so far."""
+        completion = self._fields.closed()
         kind = completion.get("object")
         if isinstance(kind, str):
             completion["object"] = kind.removesuffix(".chunk")
-        completion["choices"] = [self._close(index) for index in sorted(self._choices)]
+        completion["choices"] = [self._choices[index].closed() for index in sorted(self._choices)]
         if self.usages:
             completion["usage"] = self.usages[-1]
         return completion
 
+    def _take_usage(self, chunk: dict[str, Any]) -> None:
+        usages = [chunk.get("usage")]
+        if isinstance(chunk.get("choices"), list):
+            # Moonshot reports it in the choice that ends, where without streaming it is at the top.
+            usages += [choice.get("usage") for choice in chunk["choices"] if isinstance(choice, dict)]
+        self.usages += [usage for usage in usages if usage is not None][:1]
+
     def _feed_choice(self, position: int, choice: dict[str, Any]) -> DeltaText:
         index = choice.get("index")
-        state = self._choices.setdefault(index if isinstance(index, int) else position, _Choice())
-        text = DeltaText()
+        if not _is_index(index) and index is not None:
+            self._notes["a choice's index is not a number: its position stands"] = None
+        key = index if _is_index(index) else position
+        if key not in self._choices:
+            self._choices[key] = _Choice(self._notes, key)
+        return self._choices[key].feed(choice)
+
+
+class _Choice:
+    """One choice of a stream."""
+
+    def __init__(self, notes: Notes, index: int) -> None:
+        self._notes = notes
+        self._index = index
+        self._path = f"choices[{index}]."
+        self._fields = Fields(notes, self._path, _CHOICE_FRAGMENTS)
+        self._message = self._fields.nested("message")
+        self._calls: _ToolCalls | None = None
+        self._has_message = self._has_delta = False
+        self._whole: dict[str, Any] = {}
+
+    @property
+    def finished(self) -> bool:
+        # Some servers send "" until there is a reason.
+        return bool(self._fields.get("finish_reason"))
+
+    def feed(self, choice: dict[str, Any]) -> DeltaText:
+        text = DeltaText(content=_text_size(choice, ("text",)))
+        self._has_delta = self._has_delta or isinstance(choice.get("delta"), dict)
         for name, value in choice.items():
-            # Some servers send the last chunk's message whole, under the name it has without streaming.
             if name in ("delta", "message"):
-                if isinstance(value, dict):
-                    state.has_message = True
-                    text = self._feed_delta(state, value)
-            elif name in LOGPROBS_FIELDS:
-                _extend_logprobs(state.fields, name, value)
-            elif name != "index":
-                _merge(state.fields, name, value)
-        if isinstance(choice.get("text"), str):
-            text = DeltaText(text.content + len(choice["text"]), text.reasoning, text.tool_call)
+                text += self._feed_part(name, value)
+            elif name not in ("index", "usage"):
+                self._fields.take(name, value)
         return text
 
-    def _feed_delta(self, state: _Choice, delta: dict[str, Any]) -> DeltaText:
-        tool_call = 0
-        for name, value in delta.items():
-            if name == "tool_calls":
-                tool_call += self._feed_tool_calls(state, value)
-            else:
-                _merge(state.message, name, value)
-        if isinstance(delta.get("function_call"), dict):
-            tool_call += _text_size(delta["function_call"], ("name", "arguments"))
-        content = _text_size(delta, CONTENT_FIELDS)
-        if isinstance(delta.get("audio"), dict):
-            content += _text_size(delta["audio"], ("data", "transcript"))
-        return DeltaText(content, _text_size(delta, REASONING_FIELDS), tool_call)
+    def closed(self) -> dict[str, Any]:
+        closed: dict[str, Any] = {"index": self._index}
+        if self._has_message:
+            closed["message"] = self._closed_message()
+        return closed | self._fields.closed()
 
-    def _feed_tool_calls(self, state: _Choice, deltas: Any) -> int:
-        if deltas is None:
-            state.message.setdefault("tool_calls", None)
-            return 0
-        if not isinstance(deltas, list):
-            self.problems.append("tool_calls is not a list")
-            return 0
-        state.message["tool_calls"] = True  # keeps its place among the message's fields
-        calls = state.tool_calls = state.tool_calls if state.tool_calls is not None else []
+    def _feed_part(self, name: str, value: Any) -> DeltaText:
+        if not isinstance(value, dict):
+            if value is not None:
+                self._notes[f"{self._path}{name} is not an object"] = None
+            return DeltaText()
+        self._has_message = True
+        if name == "message" and self._has_delta:
+            # Some servers send the message so far, or at last, beside the deltas (Perplexity).
+            self._whole = value
+            return DeltaText()
+        return self._feed_delta(value)
+
+    def _feed_delta(self, delta: dict[str, Any]) -> DeltaText:
+        size = 0
+        for name, value in delta.items():
+            if name == "tool_calls" and isinstance(value, list):
+                if self._calls is None:
+                    self._calls = _ToolCalls(self._notes, self._path)
+                size += self._calls.take(value)
+            elif name == "tool_calls" and value is not None:
+                self._notes["tool_calls is not a list"] = None
+            else:
+                self._message.take(name, value)
+        return DeltaText(*_spoken(delta), size + _body_size(delta.get("function_call")))
+
+    def _closed_message(self) -> dict[str, Any]:
+        message = self._message.closed()
+        if self._calls is not None:
+            message["tool_calls"] = self._calls.closed()
+        for name, value in self._whole.items():
+            if not message.get(name):
+                message[name] = value
+            elif value and value != message[name]:
+                self._notes[f"{self._path}message.{name} is not what its deltas add up to: they stand"] = None
+        return message
+
+
+class _ToolCalls:
+    """The tool calls of a message, each found again by what its deltas say of it."""
+
+    def __init__(self, notes: Notes, path: str) -> None:
+        self._notes = notes
+        self._path = f"{path}message."
+        self._calls: list[Fields] = []
+        self._by_index: dict[int, Fields] = {}
+        self._by_id: dict[tuple[int | None, str], Fields] = {}
+
+    def take(self, deltas: list[Any]) -> int:
+        """Take the deltas of one chunk in; gives their characters."""
         size = 0
         for delta in deltas:
             if not isinstance(delta, dict):
-                self.problems.append("a tool call is not an object")
+                self._notes["a tool call is not an object"] = None
                 continue
-            call = _call_of(calls, delta)
-            for name, value in delta.items():
-                _merge(call, name, value)
-            for body in (delta.get("function"), delta.get("custom")):
-                if isinstance(body, dict):
-                    size += _text_size(body, ("name", "arguments", "input"))
+            self._call_of(delta).take_all(delta)
+            size += sum(_body_size(delta.get(name)) for name in _CALL_BODIES)
         return size
 
-    def _close(self, index: int) -> dict[str, Any]:
-        state = self._choices[index]
-        message = {name: _closed(value) for name, value in state.message.items()}
-        if state.tool_calls is not None:
-            # `index` belongs to the stream; without streaming the list's order says it.
-            message["tool_calls"] = [
-                {name: _closed(value) for name, value in call.items() if name != "index"}
-                for call in sorted(state.tool_calls, key=_call_order)
-            ]
-        fields = {name: _closed(value) for name, value in state.fields.items()}
-        return {"index": index, **({"message": message} if state.has_message else {}), **fields}
+    def closed(self) -> list[dict[str, Any]]:
+        # `index` belongs to the stream; without streaming the list's order says it.
+        calls = sorted(self._calls, key=_call_order)
+        return [{name: value for name, value in call.closed().items() if name != "index"} for call in calls]
+
+    def _call_of(self, delta: dict[str, Any]) -> Fields:
+        index, call_id = delta.get("index"), delta.get("id")
+        if not _is_index(index):
+            if index is not None:
+                self._notes["a tool call's index is not a number"] = None
+            index = None
+        call_id = call_id if isinstance(call_id, str) else ""
+        call = self._by_id.get((index, call_id)) if call_id else None
+        if call is None:
+            call = self._by_index.get(index) if index is not None else self._calls[-1] if self._calls else None
+            if call is None or _begins_call(call, delta, index, call_id):
+                call = Fields(self._notes, f"{self._path}tool_calls[{len(self._calls)}].")
+                self._calls.append(call)
+        if index is not None:
+            self._by_index[index] = call
+        if call_id:
+            self._by_id[index, call_id] = self._by_id[None, call_id] = call
+        return call
 
 
-class _Repeated(list[str]):
-    """Strings of a field we do not know: one value said again and again, or fragments of a text."""
+def _begins_call(call: Fields, delta: dict[str, Any], index: int | None, call_id: str) -> bool:
+    """Whether a delta that could go on with a call begins another one.
 
-    def value(self) -> str:
-        return self[0] if len(set(self)) == 1 else "".join(self)
-
-
-def _merge(target: dict[str, Any], name: str, value: Any) -> None:
-    """Take a field's next value in. A null says nothing, except that the field is there."""
-    old = target.get(name)
-    if value is None:
-        target.setdefault(name, None)
-    elif old is None:
-        target[name] = _opened(name, value)
-    elif name in IDENTITIES:
-        # Azure's first chunk, which carries filter results alone, has an empty id and model and is created at 0.
-        if old == "" or (old == 0 and name == "created"):
-            target[name] = value
-    elif isinstance(value, str) and isinstance(old, str) and name in FRAGMENTS:
-        target[name] = old + value
-    elif isinstance(value, str) and isinstance(old, _Repeated):
-        old.append(value)
-    elif isinstance(value, dict) and isinstance(old, dict):
-        for member, part in value.items():
-            _merge(old, member, part)
-    elif isinstance(value, list) and isinstance(old, list):
-        old.extend(value)
-    elif name == "content" and isinstance(value, str | list) and isinstance(old, str | list):
-        target[name] = _as_parts(old) + _as_parts(value)
-    else:
-        target[name] = _opened(name, value)
-
-
-def _opened(name: str, value: Any) -> Any:
-    """A field's first value in the form that further ones can be merged into."""
-    if isinstance(value, dict):
-        opened: dict[str, Any] = {}
-        for member, part in value.items():
-            _merge(opened, member, part)
-        return opened
-    if isinstance(value, list):
-        return list(value)
-    if isinstance(value, str) and name not in FRAGMENTS and name not in IDENTITIES and name not in _LAST_WINS:
-        return _Repeated([value])
-    return value
-
-
-def _as_parts(content: str | list[Any]) -> list[Any]:
-    """Content as a list of parts, for servers that change from text to parts within a stream (Mistral)."""
-    if isinstance(content, list):
-        return content
-    return [{"type": "text", "text": content}] if content else []
-
-
-# Strings of which the last one counts, since an earlier one may be provisional.
-_LAST_WINS = frozenset(("finish_reason", "native_finish_reason", "stop_reason", "service_tier", "system_fingerprint"))
-
-
-def _closed(value: Any) -> Any:
-    if isinstance(value, _Repeated):
-        return join_surrogates(value.value())
-    if isinstance(value, str):
-        return join_surrogates(value)
-    if isinstance(value, dict):
-        return {name: _closed(member) for name, member in value.items()}
-    return value
-
-
-def _extend_logprobs(fields: dict[str, Any], name: str, value: Any) -> None:
-    if not isinstance(value, dict) or not isinstance(fields.get(name), dict):
-        if value is not None or name not in fields:
-            fields[name] = dict(value) if isinstance(value, dict) else value
-        return
-    for member, items in value.items():
-        old = fields[name].get(member)
-        if isinstance(items, list) and isinstance(old, list):
-            fields[name][member] = old + items
-        elif items is not None:
-            fields[name][member] = items
-
-
-def _call_of(calls: list[dict[str, Any]], delta: dict[str, Any]) -> dict[str, Any]:
-    """The tool call that a delta goes on with, or a new one.
-
-    `index` decides, as documented. Two calls that share an index tell themselves apart by their ids, and
-    a delta without an index belongs to the call of its id, else to the last one.
+    `index` decides, as documented. But there are servers that give every call the same index or none (old Gemini and
+    Ollama endpoints), and others that make up a new id for every delta of one call (old vLLM). A call begins with
+    its function's name, and goes on without; where a name comes with every delta, whole arguments end a call.
     """
-    index, call_id = delta.get("index"), delta.get("id")
-    same = [call for call in calls if index is None or call.get("index") == index]
-    if call_id:
-        named = [call for call in same if call.get("id") in (call_id, None, "")]
-        same = named if named else []
-    if same:
-        return same[-1]
-    calls.append({})
-    return calls[-1]
+    name, arguments = _said(delta, ("name",)), _said(delta, ("arguments", "input"))
+    has_other_id = bool(call_id) and call.get("id") not in (call_id, None, "")
+    if has_other_id and (index is None or name):
+        return True
+    body = _open_body(call)
+    if not name or body is None or not body.get("name"):
+        return False
+    if index is None and name != body.get("name"):
+        return True
+    return bool(arguments) and _is_whole(body)
 
 
-def _call_order(call: dict[str, Any]) -> int:
+def _open_body(call: Fields) -> Fields | None:
+    return next((body for name in _CALL_BODIES if isinstance(body := call.get(name), Fields)), None)
+
+
+def _said(delta: dict[str, Any], names: tuple[str, ...]) -> Any:
+    bodies = [delta[body] for body in _CALL_BODIES if isinstance(delta.get(body), dict)]
+    return next((body[name] for body in bodies for name in names if body.get(name)), None)
+
+
+def _is_whole(body: Fields) -> bool:
+    arguments = body.get("arguments")
+    if isinstance(arguments, Text):
+        return arguments.fragments[-1].endswith("}") and isinstance(loads(arguments.value()), dict)
+    return isinstance(arguments, Fields)
+
+
+def _call_order(call: Fields) -> int:
     index = call.get("index")
-    return index if isinstance(index, int) else 0
+    return index if _is_index(index) else 0
+
+
+def _is_index(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _spoken(delta: dict[str, Any]) -> tuple[int, int]:
+    """Characters of content and of reasoning in a delta."""
+    content, parts = _text_size(delta, CONTENT_FIELDS), delta.get("content")
+    if isinstance(delta.get("audio"), dict):
+        content += _text_size(delta["audio"], ("data", "transcript"))
+    # Servers that rename the field say the same under both names for a while.
+    reasoning = max(_text_size(delta, (name,)) for name in REASONING_FIELDS)
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, dict):
+            content += _text_size(part, ("text",))
+            reasoning += _parts_size(part.get("thinking"))
+    return content, reasoning or _parts_size(delta.get("reasoning_details"))
+
+
+def _parts_size(parts: Any) -> int:
+    if isinstance(parts, str):
+        return len(parts)
+    texts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return sum(_text_size(part, ("text", "summary")) for part in texts)
+
+
+def _body_size(body: Any) -> int:
+    return _text_size(body, ("name", "arguments", "input")) if isinstance(body, dict) else 0
 
 
 def _text_size(values: dict[str, Any], names: tuple[str, ...]) -> int:

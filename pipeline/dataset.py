@@ -83,7 +83,9 @@ def _write_file(path: Path, frame: pl.DataFrame) -> None:
     )
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (path.parent.parent, path.parent):
+            # One by one: `parents` would give the folder in between the mode that the umask leaves.
+            folder.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(buffer.getbuffer())

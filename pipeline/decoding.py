@@ -1,11 +1,13 @@
 """Undoes the content codings of a body (RFC 9110, section 8.4.1), chunk by chunk as it came.
 
 Gives the decoded bytes of each chunk; keeps the rest for the next one; a body that can never be valid, or that grows
-past the limit, ends with `problem` set and what was decoded until then. Knows nothing of what the bytes mean.
+past the limit, ends with `problem` set and what was decoded until then, however the body was cut into chunks. Knows
+nothing of what the bytes mean.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Protocol
@@ -16,32 +18,52 @@ import zstandard
 # What one body may grow to. A real answer of a million tokens is about 300 MB of event stream.
 MAX_DECODED_BYTES = 512 * 1024 * 1024
 # zstandard cannot stop at a limit: a block of 4 bytes may hold 128 KiB, so a slice of this grows to 32 MiB at most.
-ZSTD_SLICE_BYTES = 1024
+SLICE_BYTES = 1024
+# Servers apply one, proxies perhaps a second; a header can name thousands, and each takes its window of memory.
+MAX_CODINGS = 4
+
+_ERRORS = (zlib.error, brotli.error, zstandard.ZstdError)
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class _Decompressor(Protocol):
     def feed(self, data: bytes, limit: int) -> bytes: ...
 
 
-class _Zlib:
-    """gzip or deflate. "deflate" is the zlib format by the RFC, and a bare stream from servers that misread it."""
+class _Gzip:
+    """Members one after another (RFC 1952, section 2.2)."""
 
-    def __init__(self, *, window_bits: int, bare_allowed: bool = False) -> None:
-        self._inflate = zlib.decompressobj(wbits=window_bits)
-        self._bare_allowed = bare_allowed
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=_GZIP)
 
     def feed(self, data: bytes, limit: int) -> bytes:
-        try:
-            decoded = self._inflate.decompress(data, limit)
-        except zlib.error:
-            if not self._bare_allowed:
-                raise
-            self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-            decoded = self._inflate.decompress(data, limit)
-        self._bare_allowed = False
-        if self._inflate.eof and self._inflate.unused_data:
-            rest, self._inflate = self._inflate.unused_data, zlib.decompressobj(wbits=31)
-            decoded += self.feed(rest, limit) if rest.startswith(b"\x1f\x8b") else b""
+        decoded = bytearray()
+        while data and len(decoded) < limit:
+            if self._inflate.eof:
+                self._inflate = zlib.decompressobj(wbits=_GZIP)
+            decoded += self._inflate.decompress(data, limit - len(decoded))
+            data = self._inflate.unused_data
+        return bytes(decoded)
+
+
+class _Deflate:
+    """The zlib format by the RFC, and a bare stream from servers that misread it; the first two bytes tell."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._inflate = zlib.decompressobj()
+
+    def feed(self, data: bytes, limit: int) -> bytes:
+        if len(self._head) < 2:
+            self._head += data
+            if len(self._head) < 2:
+                return b""
+            data = self._head
+            is_zlib = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0
+            self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        decoded = self._inflate.decompress(data, limit)
+        if self._inflate.unused_data:
+            raise zlib.error("bytes after the end")
         return decoded
 
 
@@ -57,22 +79,78 @@ class _Zstandard:
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
 
-    def feed(self, data: bytes, limit: int) -> bytes:
-        decoded = bytearray()
-        for start in range(0, len(data), ZSTD_SLICE_BYTES):
-            decoded += self._decompressor.decompress(data[start : start + ZSTD_SLICE_BYTES])
-            if len(decoded) >= limit:
-                break
-        return bytes(decoded)
+    def feed(self, data: bytes, _limit: int) -> bytes:
+        return self._decompressor.decompress(data)
 
 
 _CODINGS: dict[str, Callable[[], _Decompressor]] = {
-    "gzip": lambda: _Zlib(window_bits=31),
-    "x-gzip": lambda: _Zlib(window_bits=31),
-    "deflate": lambda: _Zlib(window_bits=zlib.MAX_WBITS, bare_allowed=True),
+    "gzip": _Gzip,
+    "x-gzip": _Gzip,
+    "deflate": _Deflate,
     "br": _Brotli,
     "zstd": _Zstandard,
 }
+
+
+class _Plain:
+    """A body without a coding, within its limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.problem: str | None = None
+        self._room = limit
+
+    def feed(self, data: bytes) -> bytes:
+        """What these bytes decode to, until there is a `problem`."""
+        return self._within_limit(data)
+
+    def _within_limit(self, decoded: bytes) -> bytes:
+        if len(decoded) > self._room:
+            self.problem = "decoded body is over the limit"
+            decoded = decoded[: self._room]
+        self._room -= len(decoded)
+        return decoded
+
+
+class _Coded(_Plain):
+    """One coding of a body, within its limit."""
+
+    def __init__(self, make: Callable[[], _Decompressor], limit: int) -> None:
+        super().__init__(limit)
+        self._make = make
+        self._decompressor = make()
+        self._taken = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        decoded = bytearray()
+        for piece in _slices(data):
+            if self.problem is not None:
+                break
+            decoded += self._within_limit(self._take(piece))
+        return bytes(decoded)
+
+    def _take(self, piece: bytes) -> bytes:
+        try:
+            decoded = self._decompressor.feed(piece, self._room + 1)
+        except _ERRORS:
+            decoded = self._take_bytewise(piece)
+        self._taken += piece
+        return decoded
+
+    def _take_bytewise(self, piece: bytes) -> bytes:
+        """What a piece with an error decodes to before it: the libraries throw that away with the call that fails."""
+        self._decompressor = self._make()
+        for earlier in _slices(bytes(self._taken)):
+            self._decompressor.feed(earlier, sys.maxsize)
+        decoded = bytearray()
+        for position in range(len(piece)):
+            try:
+                decoded += self._decompressor.feed(piece[position : position + 1], self._room + 1 - len(decoded))
+            except _ERRORS as error:
+                self.problem = f"content coding is broken: {error}"
+                break
+            if len(decoded) > self._room:
+                break
+        return bytes(decoded)
 
 
 class ContentDecoder:
@@ -80,27 +158,26 @@ class ContentDecoder:
 
     def __init__(self, content_encoding: str = "", *, limit: int = MAX_DECODED_BYTES) -> None:
         self.problem: str | None = None
-        self._room = limit
-        self._stages: list[_Decompressor] = []
+        self._stages: list[_Plain] = []
         names = [name.strip().lower() for name in content_encoding.split(",")]
-        for name in reversed([name for name in names if name not in ("", "identity")]):
-            if name not in _CODINGS:
-                self.problem = f"unknown content coding {name!r}"
-                return
-            self._stages.append(_CODINGS[name]())
+        names = [name for name in names if name not in ("", "identity")]
+        if unknown := [name for name in names if name not in _CODINGS]:
+            self.problem = f"unknown content coding {unknown[-1]!r}"
+        elif len(names) > MAX_CODINGS:
+            self.problem = f"{len(names)} content codings upon each other"
+        else:
+            self._stages = [_Coded(_CODINGS[name], limit) for name in reversed(names)] or [_Plain(limit)]
 
     def feed(self, data: bytes) -> bytes:
         """The bytes that this chunk decodes to, possibly none yet; none at all once there is a `problem`."""
         if self.problem is not None:
             return b""
-        try:
-            for stage in self._stages:
-                data = stage.feed(data, self._room + 1)
-        except (zlib.error, brotli.error, zstandard.ZstdError) as error:
-            self.problem = f"content coding is broken: {error}"
-            return b""
-        if len(data) > self._room:
-            self.problem = "decoded body is over the limit"
-            data = data[: self._room]
-        self._room -= len(data)
+        for stage in self._stages:
+            data = stage.feed(data)
+            # What a later stage meets lies before what an earlier one met.
+            self.problem = stage.problem or self.problem
         return data
+
+
+def _slices(data: bytes) -> list[bytes]:
+    return [data[start : start + SLICE_BYTES] for start in range(0, len(data), SLICE_BYTES)]

@@ -12,6 +12,7 @@ import duckdb
 from .errors import UsageError
 from .flatten import rebuild_completion
 from .jsontext import loads
+from .payloads import restore
 from .reports import fetch
 
 Object = dict[str, Any]
@@ -39,7 +40,8 @@ def request_of(connection: duckdb.DuckDBPyConnection, row: Object) -> Any:
         return row["request_text"]
     request = loads(row["request_params"])
     if row["message_ids"] is not None:
-        request["messages"] = [_content(connection, content_id) for content_id in row["message_ids"]]
+        messages = [_content(connection, content_id) for content_id in row["message_ids"]]
+        request["messages"] = restore(messages, lambda payload_id: _content(connection, payload_id))
     for name, column in _LISTS.items():
         if row[column] is not None:
             request[name] = _content(connection, row[column])

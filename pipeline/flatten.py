@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .assembly import LOGPROBS_FIELDS, REASONING_FIELDS
 from .jsontext import dumps, loads, storable
+from .merging import LOGPROBS_FIELDS, REASONING_FIELDS
 
 Object = dict[str, Any]
 
@@ -44,12 +44,16 @@ def flatten_completion(completion: Object | None) -> Object:
             columns["choices"] = [_flatten_choice(choice) for choice in value]
         else:
             extra[name] = value
-    columns["response_extra"] = dumps(extra) if extra else None
+    # An empty object says that there was a completion.
+    columns["response_extra"] = dumps(extra) if extra or not completion else None
     return columns
 
 
 def rebuild_completion(columns: Object) -> Object | None:
     """The completion that `flatten_completion` was given; None where there was none."""
+    laid_out = ("choices", "usage_raw", "response_extra", *(column for column, _ in _RESPONSE_COLUMNS.values()))
+    if all(columns[column] is None for column in laid_out):
+        return None
     completion: Object = {}
     for name, (column, _) in _RESPONSE_COLUMNS.items():
         if columns[column] is not None:
@@ -60,7 +64,7 @@ def rebuild_completion(columns: Object) -> Object | None:
         completion["usage"] = loads(columns["usage_raw"])
     if columns["response_extra"] is not None:
         completion |= loads(columns["response_extra"])
-    return completion or None
+    return completion
 
 
 def _flatten_choice(choice: Object) -> Object:

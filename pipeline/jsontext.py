@@ -8,7 +8,7 @@ strangers.
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +16,12 @@ import simplejson
 
 # CPython refuses to turn longer digit strings into an int (sys.set_int_max_str_digits), for the time it takes.
 MAX_INT_DIGITS = 4300
+# What walks a value calls itself, up to three times a level, and Python allows a thousand calls.
+MAX_DEPTH = 128
+# Whole numbers up to here are spelled out in canonical JSON, greater ones not: 1e999999 would be a million digits.
+MAX_CANONICAL_DIGITS = 30
+# Rounds nothing and signals nothing: a number is brought to its shortest form, whatever its size.
+_EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 class _NotJson:
@@ -36,9 +42,10 @@ def loads(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        return json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
+        value = json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return NOT_JSON
+    return NOT_JSON if _is_too_deep(text, value) else value
 
 
 def dumps(value: Any) -> str:
@@ -93,11 +100,29 @@ def _decimal(digits: str) -> Decimal:
 
 
 def _integer(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= MAX_INT_DIGITS else Decimal(digits)
+    # An int has no -0.
+    return int(digits) if len(digits) <= MAX_INT_DIGITS and digits != "-0" else Decimal(digits)
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _is_too_deep(text: str, value: Any) -> bool:
+    # Counting in C spares nearly every text the walk.
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [member for container in level for member in _members(container)]
+        if not level:
+            return False
+    return True
+
+
+def _members(value: Any) -> list[Any]:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [member for member in members if isinstance(member, dict | list)]
 
 
 def _plain_numbers(value: Any) -> Any:
@@ -105,13 +130,16 @@ def _plain_numbers(value: Any) -> Any:
         return {key: _plain_numbers(member) for key, member in value.items()}
     if isinstance(value, list):
         return [_plain_numbers(member) for member in value]
-    if isinstance(value, Decimal):
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return _plain_number(value)
     return value
 
 
-def _plain_number(value: Decimal) -> int | Decimal:
-    # A huge exponent stays as it is: 1e999999 written out would be a million digits.
-    if value == value.to_integral_value() and abs(value.adjusted()) < 30:
-        return int(value)
-    return value.normalize()
+def _plain_number(value: int | Decimal) -> int | Decimal:
+    if isinstance(value, int) and abs(value) < 10**MAX_CANONICAL_DIGITS:
+        return value
+    shortest = Decimal(value).normalize(_EXACT)
+    if not shortest:
+        return 0
+    is_whole = shortest == shortest.to_integral_value(context=_EXACT)
+    return int(shortest) if is_whole and shortest.adjusted() < MAX_CANONICAL_DIGITS else shortest

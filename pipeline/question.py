@@ -14,6 +14,7 @@ from typing import Any
 from .answer import body_text
 from .decoding import ContentDecoder
 from .jsontext import content_hash, dumps, loads, storable
+from .payloads import Payload, extract
 
 # Column -> type; the field has the column's name.
 _PARAMETERS: dict[str, type] = {
@@ -32,6 +33,9 @@ _PARAMETERS: dict[str, type] = {
 # Fields that `content` keeps: field -> column of its id.
 _LISTS = {"tools": "tools_id", "functions": "functions_id"}
 
+# What a float cannot hold is nobody's temperature.
+MAX_NUMBER = 10**300
+
 #: Left out of `request_fingerprint`: how the answer is delivered, and who asks. None changes what is answered.
 VOLATILE_FIELDS = (
     "stream",
@@ -46,13 +50,16 @@ VOLATILE_FIELDS = (
 
 @dataclass(frozen=True)
 class Content:
-    """One JSON value that requests repeat."""
+    """One JSON value that requests repeat; where a message holds a payload, it has a reference in its place."""
 
     content_id: str
     kind: str
     role: str | None
     text: str | None
     json: str
+    #: Of a payload: its media type, where it is said, and the bytes that its base64 text stands for.
+    media_type: str | None = None
+    payload_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,25 +79,31 @@ def read_question(body: bytes, content_encoding: str = "") -> Question:
         return Question({"request_text": body_text(data if decoder.problem is None else body) or None}, ())
     columns = _parameters(payload)
     contents: list[Content] = []
+    payloads: list[Payload] = []
     if isinstance(messages := payload.get("messages"), list):
-        contents = [_message(message) for message in messages]
+        contents = [_message(message, payloads) for message in messages]
         columns |= _message_columns(messages, contents)
+    ids: dict[str, Any] = (
+        {"messages": [content.content_id for content in contents]} if isinstance(messages, list) else {}
+    )
     for name, column in _LISTS.items():
         if isinstance(payload.get(name), list):
             content = _list(name, payload[name])
-            columns[column] = content.content_id
+            columns[column] = ids[name] = content.content_id
             contents.append(content)
     columns["tool_count"] = sum(len(payload[name]) for name in _LISTS if isinstance(payload.get(name), list))
+    columns["payload_count"] = len(payloads)
+    # Of what `content` holds its hash is enough.
     columns["request_fingerprint"] = content_hash(
-        {name: value for name, value in payload.items() if name not in VOLATILE_FIELDS}
+        {name: value for name, value in (payload | ids).items() if name not in VOLATILE_FIELDS}
     )
-    return Question(columns, tuple(contents))
+    return Question(columns, (*contents, *map(_payload, payloads)))
 
 
 def _parameters(payload: dict[str, Any]) -> dict[str, Any]:
     columns = {name: _typed(payload.get(name), kind) for name, kind in _PARAMETERS.items()}
     tool_choice = payload.get("tool_choice")
-    columns["tool_choice"] = _typed(tool_choice, str) or (dumps(tool_choice) if tool_choice is not None else None)
+    columns["tool_choice"] = dumps(tool_choice) if isinstance(tool_choice, dict | list) else _typed(tool_choice, str)
     columns["response_format_type"] = _typed(_member(payload, "response_format", "type"), str)
     columns["include_usage"] = _typed(_member(payload, "stream_options", "include_usage"), bool)
     kept_elsewhere = [name for name in ("messages", *_LISTS) if isinstance(payload.get(name), list)]
@@ -112,9 +125,15 @@ def _message_columns(messages: list[Any], contents: list[Content]) -> dict[str, 
     }
 
 
-def _message(message: Any) -> Content:
+def _message(message: Any, payloads: list[Payload]) -> Content:
     role = message.get("role") if isinstance(message, dict) else None
+    message, found = extract(message)
+    payloads += found
     return Content(content_hash(message), "message", _typed(role, str), storable(plain_text(message)), dumps(message))
+
+
+def _payload(payload: Payload) -> Content:
+    return Content(payload.payload_id, "payload", None, None, dumps(payload.text), payload.media_type, payload.size)
 
 
 def _list(name: str, values: list[Any]) -> Content:
@@ -143,8 +162,9 @@ def _member(payload: dict[str, Any], name: str, member: str) -> Any:
 
 def _typed(value: Any, kind: type) -> Any:
     """The value where it is of the column's type, else None."""
-    if kind is float and isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return float(value)
+    if kind is float:
+        is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+        return float(value) if is_number and -MAX_NUMBER < value < MAX_NUMBER else None
     if kind is int:
         fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
         return value if fits else None

@@ -16,11 +16,13 @@ from .jsontext import dumps, storable
 from .providers import provider_of
 from .question import Content, read_question
 from .schema import EXCHANGES, SCHEMA_VERSION
-from .usage import reported_cost, token_counts
+from .usage import reported_cost, token_counts, usage_of
 
 Object = dict[str, Any]
 _TIMES = ("request_sent_us", "response_headers_us", "connect_us", "tls_us")
 _ERROR_COLUMNS = ("type", "code", "message", "param")
+# A body that is no event stream at all, read as one, has a problem a line.
+MAX_PROBLEMS = 100
 
 
 @dataclass
@@ -64,7 +66,8 @@ def make_record(captured: CapturedExchange, recorder_id: str) -> Record:
     row["request_headers"], row["response_headers"] = _named(request_headers), _named(response_headers)
     row["user_agent"] = _header(request_headers, "user-agent") or None
     row |= _times(captured, answer)
-    row["outcome"], row["outcome_detail"] = judge(captured, answer)
+    row["outcome"], detail = judge(captured, answer)
+    row["outcome_detail"] = None if detail is None else storable(detail)
     row["request_bytes"] = len(body)
     row["response_bytes"] = sum(len(data) for _, data in captured.response)
     return Record(row, question.contents)
@@ -78,11 +81,12 @@ def judge(captured: CapturedExchange, answer: Answer) -> tuple[str, str | None]:
     error = ending.get("error")
     if status is not None and not 200 <= status < 300:
         return "http_error", error
+    if answer.error is not None:
+        # Clients hang up when they read an error, and so do servers that sent one.
+        return "stream_error", error
     whole = answer.done or answer.finished or (answer.completion is not None and not answer.streamed)
     if cut and not whole:
         return _cut_by(ending, status), error
-    if answer.error is not None:
-        return "stream_error", error
     if answer.completion is None:
         return "invalid", answer.problems[0] if answer.problems else "no chat completion in the body"
     return ("complete" if whole else "truncated"), error
@@ -110,8 +114,8 @@ def _identity(captured: CapturedExchange, recorder_id: str) -> Object:
         "started_at": datetime.fromtimestamp(head["started_at_us"] // 1_000_000, UTC).replace(
             microsecond=head["started_at_us"] % 1_000_000
         ),
-        "provider": provider_of(head["scheme"], head["host"], head["port"]),
-        **{name: head[name] for name in names},
+        "provider": provider_of(head["scheme"], storable(head["host"]), head["port"]),
+        **{name: storable(head[name]) if isinstance(head[name], str) else head[name] for name in names},
     }
 
 
@@ -122,27 +126,39 @@ def _answer_columns(answer: Answer, answered: Object) -> Object:
         "response_text": answer.text,
         "event_offsets_us": answer.event_offsets_us if answer.streamed else None,
         "event_sizes": answer.event_sizes if answer.streamed else None,
-        "reassembly_problems": answer.problems,
+        "reassembly_problems": _told(answer.problems),
     }
+
+
+def _told(problems: list[str]) -> list[str]:
+    rest = len(problems) - MAX_PROBLEMS
+    return [storable(problem) for problem in problems[:MAX_PROBLEMS]] + ([f"{rest} more problems"] if rest > 0 else [])
 
 
 def _error_columns(payload: Any) -> Object:
     if payload is None:
         return {}
     columns: Object = {"error_raw": dumps(payload)}
-    error = payload.get("error") if isinstance(payload, dict) else None
-    said = error if isinstance(error, dict) else payload
+    if isinstance(payload, list) and len(payload) == 1:
+        payload = payload[0]
+    body: Object = payload if isinstance(payload, dict) else {"error": payload}
+    error = body.get("error")
+    said: Object = error if isinstance(error, dict) else body
     for name in _ERROR_COLUMNS:
-        if (value := said.get(name)) is not None:
-            columns[f"error_{name}"] = storable(value) if isinstance(value, str) else dumps(value)
-    if "error_message" not in columns:
-        message = error if isinstance(error, str) else said.get("detail")
-        columns["error_message"] = message if message is None or isinstance(message, str) else dumps(message)
+        columns[f"error_{name}"] = _text(said.get(name))
+    if columns["error_message"] is None:
+        columns["error_message"] = _text(error if error is not None and said is not error else said.get("detail"))
     return columns
 
 
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return storable(value) if isinstance(value, str) else dumps(value)
+
+
 def _usage_columns(answer: Answer) -> Object:
-    usage = (answer.completion or {}).get("usage")
+    usage = usage_of(answer.completion)
     cumulative = answer.usage_values > 1
     source = "absent" if usage is None else "reported_cumulative" if cumulative else "reported"
     return {**token_counts(usage), "usage_source": source}
@@ -159,7 +175,7 @@ def _times(captured: CapturedExchange, answer: Answer) -> Object:
 
 
 def _headers(pairs: list[Any]) -> list[tuple[str, str]]:
-    return [(name, storable(value)) for name, value in pairs]
+    return [(storable(name), storable(value)) for name, value in pairs]
 
 
 def _named(headers: list[tuple[str, str]]) -> list[Object]:

@@ -76,6 +76,7 @@ EXCHANGES = Dataset(
         "tool_count | integer | Tools and functions offered",
         "content_part_count | integer | Typed parts in all messages; text given as a plain string is none",
         "content_part_types | texts | Their types, each once, sorted",
+        "payload_count | integer | Images, recordings and files sent as base64 text in the messages",
         "prompt_characters | integer | Characters of text in all messages",
         "request_fingerprint | text | Hash of the whole request less the volatile fields",
         "messages_fingerprint | text | Hash of the messages alone",
@@ -139,14 +140,16 @@ EXCHANGES = Dataset(
 
 CONTENT = Dataset(
     "content",
-    "one JSON value that requests repeat: a message, or a list of tools",
+    "one JSON value that requests repeat: a message, a list of tools, or the payload of a message",
     _columns(
         "content_id | text | Hash of the canonical JSON",
-        "kind | text | message, tools or functions",
+        "kind | text | message, tools, functions, or payload: the base64 text of an image, a recording or a file",
         "role | text | A message's role",
         "text | text | Its plain text, for search",
-        "json | text | The value as it was sent",
+        'json | text | The value as it was sent; in a message `{"$tapeline_payload": id}` stands for a payload',
         "bytes | integer | Length of `json` in UTF-8",
+        "media_type | text | Of a payload, where the message says it",
+        "payload_bytes | integer | Of a payload: bytes that the base64 text stands for",
         "first_seen_at | time | Start of the first exchange of this recorder that sent it",
     ),
 )

@@ -138,6 +138,8 @@ def _content_row(content: Content, first_seen_at: datetime) -> Row:
         "text": content.text,
         "json": content.json,
         "bytes": len(content.json.encode()),
+        "media_type": content.media_type,
+        "payload_bytes": content.payload_bytes,
         "first_seen_at": first_seen_at,
     }
 

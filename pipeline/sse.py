@@ -3,8 +3,9 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
 Each `feed` gives the events that it completes; an unfinished one waits for more. Nothing is ever invalid: a line that
-is no field is ignored, as the text has it. Lines are cut on bytes and decoded whole, so that a character split
-between two chunks cannot break. Whether an unfinished event at the end counts is the caller's to say, by `finish`.
+is no field is ignored, as the text has it, and counted. Lines are cut on bytes and decoded whole, so that a character
+split between two chunks cannot break. Whether an unfinished event at the end counts is the caller's to say, by
+`finish`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FIELDS = ("data", "event", "id", "retry")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class EventStreamParser:
     """One event stream."""
 
     def __init__(self) -> None:
+        #: Lines that are neither field nor comment.
+        self.unknown_lines = 0
+        #: Lines in which U+FFFD stands for bytes that are no UTF-8.
+        self.broken_lines = 0
         self._pending = bytearray()
         self._at_start = True
         self._ended_in_cr = False
@@ -53,7 +59,8 @@ class EventStreamParser:
         that what they said last is given here, apart, for the caller to use or not.
         """
         line, self._pending = bytes(self._pending), bytearray()
-        if line:
+        # A name without its colon is a field that was cut, not one without a value.
+        if line and not any(name.encode().startswith(line) for name in _FIELDS):
             self._read_field(line)
         event = self._dispatch()
         return [event] if event is not None else []
@@ -78,7 +85,14 @@ class EventStreamParser:
         return lines
 
     def _read_field(self, line: bytes) -> None:
-        name, _, value = line.decode("utf-8", "replace").partition(":")
+        if line.startswith(b":"):
+            return
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text = line.decode("utf-8", "replace")
+            self.broken_lines += 1
+        name, _, value = text.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
@@ -86,6 +100,8 @@ class EventStreamParser:
             self._event = value
         elif name == "id" and "\0" not in value:
             self._id = value
+        elif name not in _FIELDS:
+            self.unknown_lines += 1
 
     def _dispatch(self) -> ServerSentEvent | None:
         data, event = self._data, self._event

@@ -5,7 +5,7 @@ A count that was not reported is None, never 0. What the table does not know sta
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 Path = tuple[str, ...]
@@ -39,6 +39,12 @@ USAGE_PATHS: dict[str, tuple[Path, ...]] = {
     "rejected_prediction_tokens": (("completion_tokens_details", "rejected_prediction_tokens"),),
 }
 
+# Where a completion holds its usage, first hit wins.
+USAGE_PLACES: tuple[Path, ...] = (
+    ("usage",),
+    ("x_groq", "usage"),  # Groq's streams, unless `include_usage` was asked for
+)
+
 # Where a provider says itself what a call cost, in US dollars: place -> path in the completion.
 COST_PATHS: dict[str, Path] = {
     "usage.cost": ("usage", "cost"),  # OpenRouter
@@ -48,8 +54,15 @@ COST_PATHS: dict[str, Path] = {
 # Header -> the same, for proxies that say it there (LiteLLM).
 COST_HEADERS = ("x-litellm-response-cost",)
 
-# Figures of more digits than the column holds (38, of which 12 are behind the point) are not money.
+# The column holds 38 digits, of which 12 are behind the point. More before it are not money; more behind are rounded.
 MAX_COST = Decimal(10) ** 20
+SMALLEST_COST = Decimal("1E-12")
+_COLUMN = Context(prec=38, traps=[])
+
+
+def usage_of(completion: dict[str, Any] | None) -> Any:
+    """The usage that a completion reports, or None."""
+    return next((usage for path in USAGE_PLACES if (usage := _at(completion, path)) is not None), None)
 
 
 def token_counts(usage: Any) -> dict[str, int | None]:
@@ -80,7 +93,8 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, Decimal) and value == value.to_integral_value() and value < 2**63:
+    # Its size comes first: 1e999999999 as an int would take all memory.
+    if isinstance(value, Decimal) and 0 <= value < 2**63 and value == value.to_integral_value():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         return None
@@ -94,4 +108,6 @@ def _money(value: Any) -> Decimal | None:
         cost = Decimal(value)
     except InvalidOperation:
         return None
-    return cost if cost.is_finite() and 0 <= cost < MAX_COST else None
+    if not cost.is_finite() or not 0 <= cost < MAX_COST:
+        return None
+    return cost.quantize(SMALLEST_COST, context=_COLUMN)

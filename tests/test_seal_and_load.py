@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from tapeline.addons.tapeline_journal import JournalWriter
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.pipeline import seal as sealing
 from tapeline.pipeline import warehouse
+from tapeline.pipeline.exchange import find_exchange, request_of
 from tapeline.pipeline.journal import Journal, open_journal_for_sealing
 from tapeline.pipeline.seal import seal
 
@@ -168,6 +170,26 @@ def test_content_is_stored_once_over_the_batches_of_a_recorder(directory: DataDi
     with warehouse.querying(directory) as connection:
         texts = connection.execute("SELECT text FROM messages ORDER BY exchange_id, position").fetchall()
     assert sorted(texts) == sorted([("turn 0",), ("turn 1",), ("turn 0",), ("turn 1",), ("turn 2",)])
+
+
+def test_an_image_that_is_sent_with_every_turn_is_stored_once(directory: DataDirectory) -> None:
+    image = {"url": "data:image/png;base64," + base64.b64encode(os.urandom(300_000)).decode()}
+    first = {"role": "user", "content": [{"type": "image_url", "image_url": image}]}
+    answer, second = {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "Sure?"}
+    turns: list[list[Any]] = [[first], [first, answer, second]]
+    make_journal(directory.root, [MadeUp(messages=turn) for turn in turns])
+    seal(directory)
+    stored = sum(path.stat().st_size for path in directory.root.rglob("*.parquet"))
+    assert stored < 1.1 * len(image["url"])
+    warehouse.load(directory)
+    with warehouse.querying(directory) as connection:
+        (payload,) = connection.execute(
+            "SELECT media_type, payload_bytes FROM content WHERE kind = 'payload'"
+        ).fetchall()
+        rows = connection.execute("SELECT exchange_id FROM exchanges ORDER BY message_count").fetchall()
+        requests = [request_of(connection, find_exchange(connection, exchange_id)) for (exchange_id,) in rows]
+    assert payload == ("image/png", 300_000)
+    assert [request["messages"] for request in requests] == turns
 
 
 STEPS = ("write_batch", "forget")

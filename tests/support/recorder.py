@@ -9,17 +9,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from click.testing import CliRunner
 
+from tapeline.pipeline.cli import main
 from tapeline.pipeline.cli import tapeline as tapeline_command
 
 TAPELINE = [sys.executable, "-m", "tapeline.pipeline"]
 READY_SECONDS = 30.0
 STOP_SECONDS = 60.0
+ROWS_SECONDS = 20.0
 _ADDRESS = re.compile(r"^  (http://\S+) (->|is a proxy)", re.MULTILINE)
 # What a developer's own shell may set, and no test is about.
 _FOREIGN = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "TAPELINE_DATA", "SSL_CERT_FILE", "OPENAI_BASE_URL")
@@ -46,32 +51,47 @@ def tapeline(
     )
 
 
+def tapeline_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for commands that start no other: a process costs a third of a second."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
 def query(data: Path, sql: str) -> list[dict[str, Any]]:
-    """The rows of `tapeline sql`, which seals and loads first."""
-    result = tapeline("sql", sql, "--data", data, "--format", "json")
-    assert result.returncode == 0, result.stderr
-    rows: list[dict[str, Any]] = json.loads(result.stdout)["rows"]
+    """The rows of `tapeline sql`, which seals and loads first; without a process of its own, as tests ask often."""
+    rows: list[dict[str, Any]] = _in_process("sql", sql, "--format", "json", data)["rows"]
+    return rows
+
+
+def query_until(data: Path, sql: str, count: int) -> list[dict[str, Any]]:
+    """The same, asked again while the recorder runs until there are so many rows."""
+    deadline = time.monotonic() + ROWS_SECONDS
+    while len(rows := query(data, sql)) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(rows) == count, rows
     return rows
 
 
 def shown(data: Path, exchange_id: str) -> dict[str, Any]:
     """`tapeline show --json`: request, response and what was measured."""
-    result = tapeline("show", exchange_id, "--json", "--data", data)
-    assert result.returncode == 0, result.stderr
-    document: dict[str, Any] = json.loads(result.stdout)
+    document: dict[str, Any] = _in_process("show", exchange_id, "--json", data)
     return document
 
 
 def documents(data: Path) -> list[dict[str, Any]]:
-    """`tapeline show --json` of every exchange, in the order of their start, without a process for each."""
-    rows = query(data, "SELECT exchange_id FROM exchanges ORDER BY started_at, exchange_id")
-    runner = CliRunner()
-    found = []
-    for row in rows:
-        result = runner.invoke(tapeline_command, ["show", row["exchange_id"], "--json", "--data", str(data)])
-        assert result.exit_code == 0, result.output
-        found.append(json.loads(result.stdout))
-    return found
+    """Every exchange, shown in the order of their start."""
+    listed = query(data, "SELECT exchange_id FROM exchanges ORDER BY started_at, exchange_id")
+    return [shown(data, row["exchange_id"]) for row in listed]
+
+
+def _in_process(*arguments: str | Path) -> Any:
+    """What a command prints as JSON; the data directory comes last."""
+    *words, data = map(str, arguments)
+    result = CliRunner().invoke(tapeline_command, [*words, "--data", data])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
 class RunningRecorder:
@@ -116,8 +136,10 @@ class RunningRecorder:
         return self.data / "ca" / "mitmproxy-ca-cert.pem"
 
     def __enter__(self) -> Self:
-        assert self._ready.wait(READY_SECONDS), self.said
-        assert self.process.poll() is None, self.said
+        started = self._ready.wait(READY_SECONDS) and self.process.poll() is None
+        if not started:
+            self.__exit__(None, None, None)
+        assert started, self.said
         return self
 
     def __exit__(
@@ -133,6 +155,14 @@ class RunningRecorder:
         self._listener.join()
         if self.process.stderr is not None:
             self.process.stderr.close()
+
+    def wait_until_said(self, text: str) -> None:
+        """Wait until it has written a text to stderr."""
+        deadline = time.monotonic() + READY_SECONDS
+        while text not in self.said:
+            assert time.monotonic() < deadline, self.said
+            assert self.process.poll() is None, self.said
+            time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and wait for the end; gives the exit code."""

@@ -55,7 +55,7 @@ class Conversation(BaseHTTPRequestHandler):
         """One chunk."""
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """The chunk that ends a body in order."""
         self.wfile.write(b"0\r\n\r\n")
 

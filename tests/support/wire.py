@@ -6,6 +6,7 @@ They read and write bytes as they are on the wire, which an SDK would hide.
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,18 @@ def tunnel(recorder: RunningRecorder, port: int, host: str = "localhost") -> HTT
     proxy = urlsplit(recorder.address)
     connection = HTTPSConnection(str(proxy.hostname), proxy.port, timeout=WAIT_SECONDS, context=client_tls(recorder))
     connection.set_tunnel(host, port)
+    return connection
+
+
+def tunnel_socket(recorder: RunningRecorder, port: int, host: str = "localhost") -> socket.socket:
+    """The same before TLS begins, for protocols that http.client does not speak."""
+    proxy = urlsplit(recorder.address)
+    connection = socket.create_connection((str(proxy.hostname), proxy.port), timeout=WAIT_SECONDS)
+    connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.recv(1)
+    assert b" 200 " in head.partition(b"\r\n")[0], head
     return connection
 
 

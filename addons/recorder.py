@@ -21,11 +21,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitmproxy import ctx, exceptions, http, version
+from mitmproxy import connection, ctx, exceptions, http, version
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import server_hooks
 
@@ -59,21 +58,25 @@ logger = logging.getLogger(__name__)
 DEFAULT_PATH = r"/chat/completions/?$"
 
 
-@dataclass
 class Capture:
-    """One exchange while it passes. Times are microseconds since its start by the monotonic clock."""
+    """One exchange while it passes. Times are microseconds since its start by the monotonic clock.
 
-    number: int
-    exchange_id: str
-    writer: JournalWriter
-    began_ns: int
-    request_done: bool = False
-    response_done: bool = False
-    ended: bool = False
-    times: dict[str, int] = field(default_factory=dict)
+    No dataclass: those look their module up in `sys.modules`, where a script that mitmproxy runs does not stand.
+    """
+
+    def __init__(self, number: int, client_id: str, writer: JournalWriter) -> None:
+        self.number = number
+        self.exchange_id = uuid7(time.time_ns())
+        self.client_id = client_id
+        self.request_done = False
+        self.response_done = False
+        self.ended = False
+        self.times: dict[str, int] = {}
+        self.writer = writer
+        self._began_ns = time.monotonic_ns()
 
     def now_us(self) -> int:
-        return (time.monotonic_ns() - self.began_ns) // 1000
+        return (time.monotonic_ns() - self._began_ns) // 1000
 
     def tee(self, part: str, on_fault: Callable[[], None]) -> Callable[[bytes], bytes]:
         """A stream callable that notes each chunk and returns it unchanged, whatever happens inside."""
@@ -175,6 +178,13 @@ class Recorder:
     def error(self, flow: http.HTTPFlow) -> None:
         self._shield(self._note_error, flow)
 
+    def client_disconnected(self, client: connection.Client) -> None:
+        """An answer that came before its request was whole ends here: of such a request nothing more is heard."""
+        for flow_id, capture in list(self._captures.items()):
+            if capture.client_id == client.id and capture.response_done:
+                capture.end(how="response")
+                del self._captures[flow_id]
+
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._counted_connections.discard(data.server.id)
 
@@ -239,9 +249,9 @@ class Recorder:
         if self._writer is None:
             return
         self.seen += 1
-        capture = Capture(self.seen, uuid7(time.time_ns()), self._writer, time.monotonic_ns())
+        capture = Capture(self.seen, flow.client_conn.id, self._writer)
         request = flow.request
-        headers = request.headers.items(multi=True)
+        headers = list(request.headers.items(multi=True))
         key = find_key(headers, request.path)
         head = {
             "exchange_id": capture.exchange_id,

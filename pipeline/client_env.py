@@ -82,12 +82,17 @@ def write_ca_bundle(target: Path, ca_certificate: Path, base: Mapping[str, str])
     such as one to a database. Raises OSError if the certificate cannot be read or the bundle not be written.
     """
     own_certificate = ca_certificate.read_bytes()
-    certificates = [_trusted_by_user(base)]
+    certificates = [trusted_bundle(base).read_bytes()]
     for extra in (_read(base.get(NODE_EXTRA_CA)), own_certificate):
         if extra and extra.strip() not in certificates[0]:
             certificates.append(extra)
     _write_whole(target, b"".join(pem.rstrip() + b"\n" for pem in certificates))
     return target
+
+
+def trusted_bundle(base: Mapping[str, str]) -> Path:
+    """The certificates that the user's clients trust today, as a file: theirs, else the system's, else certifi's."""
+    return next(Path(name) for name in _bundle_names(base) if name and _read(name))
 
 
 def upstream_proxy(base: Mapping[str, str]) -> str | None:
@@ -119,10 +124,6 @@ def _with_site(python_path: str) -> str:
         return str(PYTHON_SITE)  # an empty entry would put the working folder on the path
     others = [entry for entry in python_path.split(os.pathsep) if entry != str(PYTHON_SITE)]
     return os.pathsep.join([str(PYTHON_SITE), *others])
-
-
-def _trusted_by_user(base: Mapping[str, str]) -> bytes:
-    return next((data for name in _bundle_names(base) if (data := _read(name))), b"")
 
 
 def _bundle_names(base: Mapping[str, str]) -> Iterator[str | None]:

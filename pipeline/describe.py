@@ -34,34 +34,35 @@ _TOKENS = (
     "reasoning_tokens",
     "total_tokens",
 )
-_TAIL = "{time:<8}  {id:<12}  {model:<28}  {status:>6}  {outcome:<16}  {tokens:>13}  {ttft:>9}  {total:>9}  {finish}"
+# What an id ends in tells exchanges apart; what it begins with is the time.
+_ID_CHARACTERS = 8
+_MODEL_CHARACTERS = 20
+_TAIL = "{time:<8} {id:<8} {model:<20} {status:>6} {tokens:>11} {ttft:>7} {total:>8}  {end}"
 TAIL_HEADING = _TAIL.format(
     time="time",
-    id="id ends in",
+    id="id",
     model="model",
     status="status",
-    outcome="outcome",
-    tokens="tokens in/out",
+    tokens="tokens",
     ttft="ttft ms",
     total="total ms",
-    finish="finish reason",
+    end="end",
 )
 
 
 def tail_line(row: Object) -> str:
-    """An exchange in one line, under `TAIL_HEADING`."""
+    """An exchange in one line, under `TAIL_HEADING`; a whole answer ends with its finish reasons."""
     reasons = dict.fromkeys(choice["finish_reason"] or "–" for choice in row["choices"] or [])
     return _TAIL.format(
         time=row["started_at"].strftime("%H:%M:%S"),
-        id=row["exchange_id"][-12:],
-        model=one_line(row["model"] or row["response_model"] or "–")[:28],
+        id=row["exchange_id"][-_ID_CHARACTERS:],
+        model=one_line(row["model"] or row["response_model"] or "–")[:_MODEL_CHARACTERS],
         status=cell("", row["status_code"]),
-        outcome=row["outcome"],
         tokens=f"{cell('', row['prompt_tokens'])}/{cell('', row['completion_tokens'])}",
-        ttft=_milliseconds(row["first_token_us"]),
-        total=_milliseconds(row["ended_us"]),
-        finish=one_line(", ".join(reasons)) or "–",
-    ).rstrip()
+        ttft=_whole_milliseconds(row["first_token_us"]),
+        total=_whole_milliseconds(row["ended_us"]),
+        end=one_line(", ".join(reasons)) if row["outcome"] == "complete" else row["outcome"],
+    )
 
 
 def describe(row: Object, request: Any, response: Any) -> str:
@@ -144,3 +145,7 @@ def _message(message: Any) -> Iterator[str]:
 
 def _milliseconds(microseconds: int | None) -> str:
     return cell("", None if microseconds is None else microseconds / 1000)
+
+
+def _whole_milliseconds(microseconds: int | None) -> str:
+    return cell("", None if microseconds is None else round(microseconds / 1000))

@@ -35,7 +35,10 @@ class ListeningMode:
 
 
 def plan_modes(specs: tuple[str, ...], listen_host: str, port: int | None) -> list[ListeningMode]:
-    """Mode specs with a port each: the one in the spec, else `port` (for one mode only), else a free one."""
+    """Mode specs with a port each: the one in the spec, else `port` (for one mode only), else a free one.
+
+    A spec without an address gets `listen_host`: mitmproxy would let everybody in who can reach this machine.
+    """
     parsed = [_parse(spec, listen_host) for spec in specs]
     without_port = [mode for mode in parsed if mode.port is None and mode.name in LISTENING_MODES]
     if port is not None and len(without_port) != 1:
@@ -44,7 +47,7 @@ def plan_modes(specs: tuple[str, ...], listen_host: str, port: int | None) -> li
             "as in `--mode regular@127.0.0.1:8080`."
         )
     free = iter([port] if port is not None else _free_ports([mode.host for mode in without_port]))
-    return [_with_port(mode, next(free)) if mode in without_port else mode for mode in parsed]
+    return [_with_port(mode, mode.port or next(free)) if mode.name in LISTENING_MODES else mode for mode in parsed]
 
 
 def reverse_mode(upstream: str) -> tuple[str, str]:
@@ -60,6 +63,11 @@ def reverse_mode(upstream: str) -> tuple[str, str]:
 def upstream_mode(proxy: str) -> tuple[str, str | None]:
     """The mode spec for going through another proxy, and its credentials ("user:password") if the URL has any."""
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.scheme not in _UPSTREAM_SCHEMES:
+        raise UsageError(
+            f"The environment names a {parts.scheme} proxy, and only http and https ones can be gone through: "
+            "unset it (ALL_PROXY, HTTPS_PROXY), or say where to go with --upstream or --mode."
+        )
     credentials, _, address = parts.netloc.rpartition("@")
     return f"upstream:{parts.scheme}://{address}", credentials or None
 

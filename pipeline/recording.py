@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,12 +17,13 @@ from pathlib import Path
 
 from tapeline.addons.tapeline_paths import DataDirectory, private_directory
 
-from .client_env import client_environment, upstream_proxy, write_ca_bundle
+from .client_env import client_environment, trusted_bundle, upstream_proxy, write_ca_bundle
 from .errors import UsageError
 from .modes import plan_modes, reverse_mode, upstream_mode
 from .proxy import Proxy, log_to_stderr, run_proxy
 from .render import one_line
 
+_TRUST = "ssl_verify_upstream_trusted_"
 _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -41,6 +43,8 @@ class Recording:
 
 def record(recording: Recording) -> int:
     """Record until a signal or the end of the command; gives the exit code. Raises UsageError."""
+    if recording.command and shutil.which(recording.command[0]) is None:
+        raise UsageError(f"{recording.command[0]!r} cannot be started: it is no program that can be found and run.")
     directory = DataDirectory(recording.data.expanduser().absolute())
     previous_umask = os.umask(0o077)
     try:
@@ -51,6 +55,9 @@ def record(recording: Recording) -> int:
             f"{error.filename or recording.data} cannot be written ({error.strerror}): name another with --data."
         ) from error
     specs, base_path, settings = _specs(recording)
+    if not any(setting.startswith(_TRUST) for setting in settings):
+        # mitmproxy trusts certifi's list alone; a company's own authority stands in the user's or the system's.
+        settings = (*settings, f"{_TRUST}ca={trusted_bundle(os.environ)}")
     proxy = Proxy(directory, plan_modes(specs, recording.listen_host, recording.port))
     log_to_stderr()
     try:
@@ -64,7 +71,7 @@ async def _record(recording: Recording, proxy: Proxy, base_path: str, settings: 
     body: Callable[[Proxy], Awaitable[int]]
     if recording.command:
         environment = _command_environment(base_path)
-        body = _beside_command(recording.command, environment, umask, stop_now)
+        body = _beside_command(recording.command, environment, umask, base_path, stop_now)
     else:
         _on_signals(lambda _number: (stop_now if stop.is_set() else stop).set())
         body = _until(stop, base_path)
@@ -103,10 +110,11 @@ def _beside_command(
     command: tuple[str, ...],
     environment: Callable[[Proxy], dict[str, str]],
     umask: int,
+    base_path: str,
     stop_now: asyncio.Event,
 ) -> Callable[[Proxy], Awaitable[int]]:
     async def run(proxy: Proxy) -> int:
-        _say_ready(proxy, "/v1")
+        _say_ready(proxy, base_path)
         try:
             child = await asyncio.create_subprocess_exec(*command, env=environment(proxy), umask=umask)
         except OSError as error:
@@ -166,10 +174,12 @@ def _say_hints(proxy: Proxy, with_command: bool) -> None:
             "`tapeline record --upstream URL`, which needs no certificate."
         )
     if with_command and not proxy.recorder.seen and not proxy.distrusting:
-        _say(
-            "No chat completion was seen: the command made none, or goes past the proxy. "
-            "Try `tapeline record --upstream URL -- CMD`, which sets OPENAI_BASE_URL."
-        )
+        if any(mode.name == "reverse" for mode in proxy.modes):
+            reason, way_out = "does not use OPENAI_BASE_URL", "Give it the address above as its base URL."
+        else:
+            reason = "goes past the proxy"
+            way_out = "Try `tapeline record --upstream URL -- CMD`, which sets OPENAI_BASE_URL."
+        _say(f"No chat completion was seen: the command made none, or {reason}. {way_out}")
 
 
 def _say(text: str) -> None:

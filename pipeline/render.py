@@ -27,6 +27,8 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 # A column's unit is the end of its name.
 _UNITS = {"_ms": "ms", "_us": "µs", "_s": "s", "_usd": "USD", "_bytes": "bytes", "_share": "share"}
 _PIPED_WIDTH = 200
+# From this width on columns stand two spaces apart, below it one.
+_ROOMY_WIDTH = 100
 # A cell of a table on the terminal: a message may be a page long.
 _LONGEST_CELL = 60
 
@@ -89,14 +91,12 @@ def as_table(table: Table) -> str:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
-    grid = RichTable(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, title_justify="left")
+    sides = 1 if console.width >= _ROOMY_WIDTH else 0
+    grid = RichTable(
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, sides)
+    )
     for position, column in enumerate(table.columns):
-        numeric = any(_is_number(row[position]) for row in table.rows)
-        grid.add_column(
-            Text(heading(column)),
-            justify="right" if numeric else "left",
-            max_width=None if numeric else _LONGEST_CELL,
-        )
+        _add_column(grid, column, [row[position] for row in table.rows])
     above: list[str] = []
     for row in table.rows:
         cells = [cell(column, value) for column, value in zip(table.columns, row, strict=True)]
@@ -109,6 +109,17 @@ def as_table(table: Table) -> str:
         if table.coverage:
             console.print(Text(coverage_line(table.coverage), style="dim"))
     return capture.get()
+
+
+def _add_column(grid: RichTable, column: str, values: list[Any]) -> None:
+    """Figures and days keep their line; names and messages are folded where the terminal is narrow, never cut."""
+    numeric = any(map(_is_number, values))
+    name = heading(column)
+    if numeric or any(type(value) is date for value in values):
+        width = max(len(part) for part in (*name.split(), *(cell(column, value) for value in values)))
+        grid.add_column(Text(name), justify="right" if numeric else "left", width=width)
+    else:
+        grid.add_column(Text(name), overflow="fold", max_width=_LONGEST_CELL)
 
 
 def _without_repeats(cells: list[str], above: list[str], row: tuple[Any, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from .support.journals import NOON_US, MadeUp, make_journal
-from .support.recorder import clean_environment, tapeline
+from .support.recorder import clean_environment, tapeline, tapeline_here
 
 
 @pytest.fixture
@@ -52,12 +52,13 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_use_gets_one_clear_line_and_exit_code_2(recorded: Path, name: str) -> None:
     (command, *rest), word = WRONG[name]
-    assert_one_clear_line(tapeline(command, "--data", recorded, *rest), 2, word)
+    run = tapeline if command == "record" else tapeline_here
+    assert_one_clear_line(run(command, "--data", recorded, *rest), 2, word)
 
 
 def test_a_data_directory_that_is_not_there_is_named(data: Path) -> None:
     for command in ("report", "load"):
-        assert_one_clear_line(tapeline(command, "--data", data), 2, str(data), "--data")
+        assert_one_clear_line(tapeline_here(command, "--data", data), 2, str(data), "--data")
 
 
 def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -74,17 +75,17 @@ def test_a_busy_port_is_named(data: Path) -> None:
 
 
 def test_a_report_without_a_name_lists_the_reports_and_shows_an_overview(recorded: Path) -> None:
-    result = tapeline("report", "--data", recorded)
+    result = tapeline_here("report", "--data", recorded)
     assert result.returncode == 0
     assert result.stderr == ""
     for name in ("usage", "latency", "finish-reasons", "errors"):
-        assert f"  {name} " in result.stdout
+        assert f"\n{name} " in f"\n{result.stdout}"
     assert "gpt-4o-mini" in result.stdout
     assert "3 calls from 2026-11-21 10:00" in result.stdout
 
 
 def test_json_is_whole_and_stable(recorded: Path) -> None:
-    document = json.loads(tapeline("report", "usage", "--data", recorded, "--format", "json").stdout)
+    document = json.loads(tapeline_here("report", "usage", "--data", recorded, "--format", "json").stdout)
     assert list(document) == ["report", "filters", "coverage", "rows"]
     assert document["coverage"]["usage_reported"] == 2
     assert document["rows"] == [
@@ -115,7 +116,7 @@ def test_json_is_whole_and_stable(recorded: Path) -> None:
 
 def test_filters_reach_the_figures(recorded: Path) -> None:
     def calls(*options: str) -> list[tuple[str, int]]:
-        out = tapeline("report", "usage", "--data", recorded, "--format", "json", *options).stdout
+        out = tapeline_here("report", "usage", "--data", recorded, "--format", "json", *options).stdout
         return [(row["model"], row["calls"]) for row in json.loads(out)["rows"]]
 
     assert calls("--model", "gpt-4o*") == [("gpt-4o-mini", 2)]
@@ -126,49 +127,49 @@ def test_filters_reach_the_figures(recorded: Path) -> None:
 
 
 def test_csv_and_markdown(recorded: Path) -> None:
-    lines = tapeline("report", "finish-reasons", "--data", recorded, "--format", "csv").stdout.splitlines()
+    lines = tapeline_here("report", "finish-reasons", "--data", recorded, "--format", "csv").stdout.splitlines()
     assert lines[0] == "model,finish_reason,choices,share,calls"
     assert lines[1:] == ["gpt-4.1,length,1,1.0,1", "gpt-4o-mini,stop,2,1.0,2"]
-    markdown = tapeline("report", "finish-reasons", "--data", recorded, "--format", "markdown").stdout
+    markdown = tapeline_here("report", "finish-reasons", "--data", recorded, "--format", "markdown").stdout
     assert "| model | finish reason | choices | share | calls |\n|---|---|---:|---:|---:|" in markdown
     assert "| gpt-4o-mini | stop | 2 | 100.0 % | 2 |" in markdown
 
 
 def test_output_goes_to_a_file_and_a_note_to_stderr(recorded: Path, tmp_path: Path) -> None:
     target = tmp_path / "usage.csv"
-    result = tapeline("report", "usage", "--data", recorded, "--format", "csv", "-o", target)
+    result = tapeline_here("report", "usage", "--data", recorded, "--format", "csv", "-o", target)
     assert (result.returncode, result.stdout) == (0, "")
     assert str(target) in result.stderr
     assert target.read_text().startswith("day,model,")
 
 
 def test_load_says_what_it_did(recorded: Path) -> None:
-    first = tapeline("load", "--data", recorded)
+    first = tapeline_here("load", "--data", recorded)
     assert first.stdout.splitlines() == [
         "sealed: 3 exchanges in 1 batches of 1 recorders",
         "loaded: 3 exchanges from 2 files",
     ]
-    assert "loaded: 0 exchanges" in tapeline("load", "--data", recorded).stdout
+    assert "loaded: 0 exchanges" in tapeline_here("load", "--data", recorded).stdout
 
 
 def test_runs_tail_and_show(recorded: Path) -> None:
-    assert "run-1" in tapeline("runs", "--data", recorded).stdout
-    lines = tapeline("tail", "--no-follow", "-n", "3", "--data", recorded).stdout.splitlines()
+    assert "run-1" in tapeline_here("runs", "--data", recorded).stdout
+    lines = tapeline_here("tail", "--no-follow", "-n", "3", "--data", recorded).stdout.splitlines()
     assert len(lines) == 4
     exchange_id = lines[3].split()[1]
-    shown = tapeline("show", exchange_id, "--data", recorded).stdout
+    shown = tapeline_here("show", exchange_id, "--data", recorded).stdout
     assert "user: Again" in shown
     assert "Hi." in shown
-    document = json.loads(tapeline("show", exchange_id, "--json", "--data", recorded).stdout)
+    document = json.loads(tapeline_here("show", exchange_id, "--json", "--data", recorded).stdout)
     assert document["request"]["messages"] == [{"role": "user", "content": "Again"}]
     assert document["response"]["usage"] == {"prompt_tokens": 3, "completion_tokens": 2}
 
 
 def test_doctor_says_how_things_are(recorded: Path) -> None:
-    before = tapeline("doctor", "--data", recorded).stdout
+    before = tapeline_here("doctor", "--data", recorded).stdout
     assert "stopped, 3 finished and 0 open exchanges to seal" in before
-    tapeline("load", "--data", recorded)
-    findings = json.loads(tapeline("doctor", "--json", "--data", recorded).stdout)
+    tapeline_here("load", "--data", recorded)
+    findings = json.loads(tapeline_here("doctor", "--json", "--data", recorded).stdout)
     states = {finding["what"]: finding["state"] for finding in findings}
     assert states["exchanges"].startswith("3 loaded")
     assert states[str(recorded)] == "private"
@@ -177,7 +178,7 @@ def test_doctor_says_how_things_are(recorded: Path) -> None:
 def test_what_a_model_wrote_does_nothing_to_the_terminal(data: Path) -> None:
     evil = "\x1b]0;owned\x07\x1b[31mred\u202egnp.exe\x9b2J"
     make_journal(data, [MadeUp(model=f"gpt{evil}", content=evil, text=evil, finish_reason=evil)])
-    exchange_id = tapeline("tail", "--no-follow", "--data", data).stdout.splitlines()[1].split()[1]
+    exchange_id = tapeline_here("tail", "--no-follow", "--data", data).stdout.splitlines()[1].split()[1]
     for command in (
         ["report", "usage"],
         ["report", "finish-reasons", "--format", "markdown"],
@@ -185,7 +186,7 @@ def test_what_a_model_wrote_does_nothing_to_the_terminal(data: Path) -> None:
         ["tail", "--no-follow"],
         ["show", exchange_id],
     ):
-        out = tapeline(*command, "--data", data).stdout
+        out = tapeline_here(*command, "--data", data).stdout
         assert "gpt" in out
         assert not set(out) & set("\x1b\x07\x9b\u202e"), command
 
@@ -195,9 +196,9 @@ def test_the_data_directory_comes_from_the_environment(recorded: Path) -> None:
 
 
 def test_help_is_there_for_every_command() -> None:
-    listed = tapeline("--help").stdout
+    listed = tapeline_here("--help").stdout
     for command in ("demo", "record", "load", "report", "runs", "show", "tail", "sql", "doctor"):
         assert f"\n  {command} " in listed
-        result = tapeline(command, "--help")
+        result = tapeline_here(command, "--help")
         assert result.returncode == 0
         assert result.stdout.startswith(f"Usage: tapeline {command}")

@@ -81,3 +81,8 @@ def test_an_upstream_that_cannot_be_is_refused(url: str) -> None:
 def test_credentials_of_another_proxy_do_not_stay_in_the_spec() -> None:
     assert upstream_mode("http://user:secret@proxy:3128/") == ("upstream:http://proxy:3128", "user:secret")
     assert upstream_mode("proxy:3128") == ("upstream:http://proxy:3128", None)
+
+
+def test_a_proxy_that_cannot_be_gone_through_is_refused() -> None:
+    with pytest.raises(UsageError, match="socks5"):
+        upstream_mode("socks5://user:secret@proxy:1080")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import click
@@ -29,10 +30,9 @@ def report(name: str | None, directory: DataDirectory, form: str, output: Path |
     with ready_to_query(directory) as connection:
         table = run_report(connection, chosen, filters_from(**filters))
     if name is None and form == "table" and output is None:
-        width = max(len(entry.name) for entry in all_reports())
-        for entry in all_reports():
-            click.echo(f"  {entry.name:<{width}}  {entry.title}")
-        click.echo()
+        listing = click.HelpFormatter(width=shutil.get_terminal_size().columns)
+        listing.write_dl([(entry.name, entry.title) for entry in all_reports()])
+        click.echo(listing.getvalue())
     put_out(table, form, output)
 
 

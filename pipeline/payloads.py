@@ -25,6 +25,8 @@ _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*;base64
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}[\r\n]*", re.ASCII)
 # Where a part says what its payload is: OpenAI's `input_audio.format`, and what others call it.
 _TYPE_FIELDS = ("media_type", "mime_type", "mimeType", "format")
+# Where text stands that people and models wrote: it stays, even if it could be base64.
+_TEXT_FIELDS = ("content", "text", "arguments", "refusal", "reasoning_content")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def _extract(value: Any, media_type: str | None, payloads: list[Payload]) -> Any
     if not isinstance(value, dict):
         return value
     said = next((value[name] for name in _TYPE_FIELDS if isinstance(value.get(name), str)), None)
-    extracted = {name: _extract(member, said, payloads) for name, member in value.items()}
+    extracted = {
+        name: member if name in _TEXT_FIELDS and isinstance(member, str) else _extract(member, said, payloads)
+        for name, member in value.items()
+    }
     return {LITERAL: extracted} if value.keys() & {REFERENCE, LITERAL} else extracted
 
 

@@ -49,7 +49,7 @@ def test_the_same_payload_has_the_same_id() -> None:
     "text", ["word " * 1000, "a" * 1000, URL[:500], f"data:text/plain,{TEXT}", f"see {URL}", "ä" * 5000, TEXT + "!"]
 )
 def test_text_stays_text(text: str) -> None:
-    assert extract({"content": text}) == ({"content": text}, [])
+    assert extract({"data": text}) == ({"data": text}, [])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,12 @@ values = st.recursive(
 @given(values)
 def test_any_value_comes_back(value: Any) -> None:
     assert there_and_back(value) == value
+
+
+@pytest.mark.parametrize("name", ["content", "text", "arguments"])
+def test_what_stands_where_text_stands_stays(name: str) -> None:
+    assert extract({name: TEXT}) == ({name: TEXT}, [])
+    assert extract({name: [{"data": TEXT}]})[1]
 
 
 def test_a_reference_without_its_payload_stays() -> None:

@@ -48,7 +48,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	  $(VENV)-uv/bin/uv venv --quiet --clear --seed --managed-python --python 3.13 $(VENV); \
 	fi || { echo "Tapeline needs Python 3.12 or newer: install one, or name it: make PYTHON=/path/to/python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PIP) install --requirement requirements.lock
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@mkdir -p $(VENV)/static/tapeline; for folder in addons pipeline queries; do \
 	  ln -sfn "$(CURDIR)/$$folder" $(VENV)/static/tapeline/$$folder; done # type checkers cannot see an editable install's finder
 	@touch $@

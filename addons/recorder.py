@@ -352,10 +352,11 @@ def start_sealing(directory: DataDirectory) -> subprocess.Popen[bytes] | None:
         installed = False
     if not installed:
         return None
+    # -P: without it `-m` would put the working folder, which is the user's, before the standard library.
     log = os.open(directory.seal_log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tapeline.pipeline", "seal", "--follow", "--data", str(directory.root)],
+            [sys.executable, "-P", "-m", "tapeline.pipeline", "seal", "--follow", "--data", str(directory.root)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

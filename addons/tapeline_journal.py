@@ -71,6 +71,8 @@ CREATE TABLE written_content (content_id TEXT PRIMARY KEY) WITHOUT ROWID;
 FLUSH_SECONDS = 0.05
 # What waits for a disk that does not take it, at most. Above it the waiting exchanges are given up and counted.
 MAX_PENDING_BYTES = 256 * 1024 * 1024
+# How often a disk that does not take it is tried again.
+RETRY_SECONDS = 1.0
 # Rough size of an entry beside its body bytes, so that many small entries count as well.
 ENTRY_OVERHEAD_BYTES = 512
 # Sealing's transactions are short; longer than this the writer tries again at its next turn.
@@ -88,12 +90,16 @@ def open_journal(path: Path) -> sqlite3.Connection:
 
 def create_journal(path: Path, about: dict[str, str]) -> sqlite3.Connection:
     """Make a new, private journal; `about` is kept with it as it is."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    # Under its own name it is whole: sealing may look at it at any moment.
+    unfinished = path.with_suffix(".new")
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    rows = {"version": str(JOURNAL_VERSION), **about}
+    with closing(open_journal(unfinished)) as connection:
+        connection.executescript(SCHEMA)
+        connection.executemany("INSERT INTO about VALUES (?, ?)", rows.items())
+    unfinished.rename(path)
     connection = open_journal(path)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(SCHEMA)
-    rows = {"version": str(JOURNAL_VERSION), **about}
-    connection.executemany("INSERT INTO about VALUES (?, ?)", rows.items())
     return connection
 
 
@@ -160,6 +166,7 @@ class JournalWriter:
         self._given_up: set[int] = set()
         self._losses: list[tuple[int, str, int, int]] = []
         self._faulty = False
+        self._deadline = 0.0
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tapeline-journal", daemon=True)
@@ -177,21 +184,28 @@ class JournalWriter:
         self._wake.set()
 
     def close(self, seconds: float = 10.0) -> bool:
-        """Write what waits and close the journal; False when that took longer than allowed."""
+        """Write what waits and close the journal; False when the disk did not take all of it in that time."""
+        self._deadline = time.monotonic() + seconds
         self._closing.set()
         self._wake.set()
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self._thread.join(seconds + RETRY_SECONDS)
+        return not self._thread.is_alive() and not self._waiting
 
     def _run(self) -> None:
         while not self._closing.is_set():
             self._wake.wait()
-            self._closing.wait(FLUSH_SECONDS)
+            self._closing.wait(RETRY_SECONDS if self._waiting else FLUSH_SECONDS)
             self._wake.clear()
             self._flush()
             if self._waiting:
                 self._wake.set()
         self._flush()
+        while self._waiting and time.monotonic() < self._deadline:
+            time.sleep(FLUSH_SECONDS)
+            self._flush()
+        if self._waiting:
+            lost = len({number for _, number, _ in self._waiting})
+            logger.error("Tapeline could not write %d exchanges: the disk did not take them.", lost)
         self._connection.close()
 
     def _flush(self) -> None:
@@ -206,7 +220,7 @@ class JournalWriter:
             return
         try:
             self._write(self._waiting, losses)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to live on and try again
             self._note_fault(error)
             self._give_up_beyond_limit(error)
             return
@@ -227,7 +241,7 @@ class JournalWriter:
                 connection.execute("ROLLBACK")
             raise
 
-    def _note_fault(self, error: sqlite3.Error) -> None:
+    def _note_fault(self, error: Exception) -> None:
         if not self._faulty:
             self._faulty = True
             logger.error("Tapeline cannot write its journal (%s): traffic goes on, recording waits.", error)
@@ -237,7 +251,7 @@ class JournalWriter:
             self._faulty = False
             logger.warning("Tapeline writes its journal again.")
 
-    def _give_up_beyond_limit(self, error: sqlite3.Error) -> None:
+    def _give_up_beyond_limit(self, error: Exception) -> None:
         size = sum(_entry_size(entry) for entry in self._waiting)
         if size <= self._max_pending_bytes:
             return

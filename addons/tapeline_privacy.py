@@ -115,10 +115,11 @@ def fingerprint(key: str, salt: bytes) -> str:
 
 def load_salt(path: Path) -> bytes:
     """The salt of a data directory, made on first use. Losing it makes old fingerprints incomparable, no more."""
-    try:
-        return bytes.fromhex(path.read_text("ascii"))
-    except FileNotFoundError:
-        pass
+    if path.exists():
+        salt = bytes.fromhex(path.read_text("ascii"))
+        if len(salt) == SALT_BYTES:
+            return salt
+        path.unlink()  # cut short by a loss of power: an empty salt would be none
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -8,13 +8,15 @@ the command is left to others, and what variables cannot reach is done by the tw
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import certifi
 
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 INJECTED = Path(__file__).resolve().parent / "inject"
 PYTHON_SITE = INJECTED / "site"
 NODE_PRELOAD = INJECTED / "tapeline_preload.cjs"
@@ -81,18 +83,16 @@ def write_ca_bundle(target: Path, ca_certificate: Path, base: Mapping[str, str])
     A bundle of Tapeline's certificate alone would break every TLS connection that does not pass the proxy,
     such as one to a database. Raises OSError if the certificate cannot be read or the bundle not be written.
     """
-    own_certificate = ca_certificate.read_bytes()
-    certificates = [trusted_bundle(base).read_bytes()]
-    for extra in (_read(base.get(NODE_EXTRA_CA)), own_certificate):
-        if extra and extra.strip() not in certificates[0]:
-            certificates.append(extra)
-    _write_whole(target, b"".join(pem.rstrip() + b"\n" for pem in certificates))
-    return target
+    return _write_certificates(target, [*_trusted(base), ca_certificate.read_bytes()])
 
 
-def trusted_bundle(base: Mapping[str, str]) -> Path:
-    """The certificates that the user's clients trust today, as a file: theirs, else the system's, else certifi's."""
-    return next(Path(name) for name in _bundle_names(base) if name and _read(name))
+def write_trusted(target: Path, base: Mapping[str, str]) -> Path:
+    """Write what the user's clients trust today: the system's certificates, and all that variables name.
+
+    One variable's file is for one client (AWS_CA_BUNDLE may hold a company's authority alone), so that all of them
+    together are what the proxy needs, which speaks for every client. Raises OSError if it cannot be written.
+    """
+    return _write_certificates(target, _trusted(base))
 
 
 def upstream_proxy(base: Mapping[str, str]) -> str | None:
@@ -126,12 +126,25 @@ def _with_site(python_path: str) -> str:
     return os.pathsep.join([str(PYTHON_SITE), *others])
 
 
-def _bundle_names(base: Mapping[str, str]) -> Iterator[str | None]:
-    yield from (base.get(name) for name in CA_VARIABLES)
+def _trusted(base: Mapping[str, str]) -> Iterator[bytes]:
+    """PEM files: the system's, else certifi's, then those that variables name."""
     # Not `.cafile`: that one answers with SSL_CERT_FILE of this very process, which `base` need not hold.
-    yield ssl.get_default_verify_paths().openssl_cafile
-    yield from SYSTEM_BUNDLES
-    yield certifi.where()
+    system = (ssl.get_default_verify_paths().openssl_cafile, *SYSTEM_BUNDLES, certifi.where())
+    yield next(data for name in system if (data := _read(name)))
+    for name in (*CA_VARIABLES, NODE_EXTRA_CA):
+        if data := _read(base.get(name)):
+            yield data
+    for folder in filter(None, base.get("SSL_CERT_DIR", "").split(os.pathsep)):
+        for path in sorted(Path(folder).glob("*")):
+            if data := _read(str(path)):
+                yield data
+
+
+def _write_certificates(target: Path, files: Iterable[bytes]) -> Path:
+    """Each certificate of the PEM files once, in their order; keys and comments in them stay behind."""
+    certificates = dict.fromkeys(pem for data in files for pem in _CERTIFICATE.findall(data))
+    _write_whole(target, b"".join(pem + b"\n" for pem in certificates))
+    return target
 
 
 def _read(name: str | None) -> bytes | None:

@@ -66,7 +66,7 @@ def run_demo(data: Path, run: str) -> Iterator[str]:
 @contextmanager
 def _recorder(data: Path, run: str, provider: BuiltInProvider) -> Iterator[str]:
     """`tapeline record` as a process; gives the address that it prints."""
-    command = [sys.executable, "-m", "tapeline.pipeline", "record", "--data", str(data), "--run", run]
+    command = [sys.executable, "-P", "-m", "tapeline.pipeline", "record", "--data", str(data), "--run", run]
     process = subprocess.Popen(
         [*command, "--mode", f"upstream:{provider.url}"], stderr=subprocess.PIPE, text=True, encoding="utf-8"
     )

@@ -14,8 +14,6 @@ class ExitCode(IntEnum):
     """What `tapeline` returns to the shell. `record -- CMD` returns the command's own code instead."""
 
     OK = 0
-    #: A gate failed: the command ran, and what it found is not what was asked for.
-    GATE_FAILED = 1
     #: Wrong use: an unknown option, name or value, or a place that cannot be used.
     USAGE = 2
     #: Data on disk cannot be read or written.

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mitmproxy import exceptions, options
+from mitmproxy import exceptions, http, options
 from mitmproxy.addons import (
     block,
     core,
@@ -73,7 +73,7 @@ async def run_proxy(proxy: Proxy, run: str, settings: Settings, body: Body, stop
     """
     master = _make_master(proxy, run, settings)
     watch = _Watch(proxy, asyncio.get_running_loop().create_future())
-    master.addons.add(watch)
+    master.addons.add(_PassOn(), watch)
     running = asyncio.create_task(master.run())
     try:
         await asyncio.wait((watch.ready, running), return_when=asyncio.FIRST_COMPLETED)
@@ -145,6 +145,20 @@ async def _drain(master: Master, recorder: Recorder, stop_now: asyncio.Event) ->
         sys.stderr.write(f"Waiting up to {DRAIN_SECONDS:.0f} s for {recorder.live} running answers to end.\n")
     while recorder.live and not stop_now.is_set() and time.monotonic() < deadline:
         await asyncio.sleep(_DRAIN_STEP_SECONDS)
+
+
+class _PassOn:
+    """Lets bodies that are not recorded stream through as well: the proxy carries all of a command's traffic.
+
+    It stands behind the recorder, whose stream callables it leaves alone.
+    """
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        flow.request.stream = flow.request.stream or True
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response is not None:
+            flow.response.stream = flow.response.stream or True
 
 
 class _Watch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .answer import Answer, Chunk, read_answer
+from .answer import Answer, Chunk, body_text, read_answer
 from .flatten import flatten_completion
 from .jsontext import dumps, storable
 from .providers import provider_of
@@ -71,6 +71,18 @@ def make_record(captured: CapturedExchange, recorder_id: str) -> Record:
     row["request_bytes"] = len(body)
     row["response_bytes"] = sum(len(data) for _, data in captured.response)
     return Record(row, question.contents)
+
+
+def unread_record(captured: CapturedExchange, recorder_id: str, problem: str) -> Record:
+    """The exchange as the bytes it is, for when reading them failed."""
+    row: Object = dict.fromkeys(column.name for column in EXCHANGES.columns)
+    row |= _identity(captured, recorder_id)
+    row["status_code"] = (captured.answer or {}).get("status_code")
+    row["request_text"] = body_text(b"".join(data for _, data in captured.request)) or None
+    row["response_text"] = body_text(b"".join(data for _, data in captured.response)) or None
+    row["usage_source"], row["outcome"], row["outcome_detail"] = "absent", "invalid", storable(problem)
+    row["reassembly_problems"] = [storable(problem)]
+    return Record(row, ())
 
 
 def judge(captured: CapturedExchange, answer: Answer) -> tuple[str, str | None]:

@@ -14,15 +14,17 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tapeline.addons.tapeline_paths import DataDirectory, private_directory
 
-from .client_env import client_environment, trusted_bundle, upstream_proxy, write_ca_bundle
+from .client_env import client_environment, upstream_proxy, write_ca_bundle, write_trusted
 from .errors import UsageError
 from .modes import plan_modes, reverse_mode, upstream_mode
 from .proxy import Proxy, log_to_stderr, run_proxy
 from .render import one_line
 
+_NO_PROXY = ("NO_PROXY", "no_proxy")
 _TRUST = "ssl_verify_upstream_trusted_"
 _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -57,7 +59,8 @@ def record(recording: Recording) -> int:
     specs, base_path, settings = _specs(recording)
     if not any(setting.startswith(_TRUST) for setting in settings):
         # mitmproxy trusts certifi's list alone; a company's own authority stands in the user's or the system's.
-        settings = (*settings, f"{_TRUST}ca={trusted_bundle(os.environ)}")
+        trusted = write_trusted(directory.certificates / "trusted.pem", os.environ)
+        settings = (*settings, f"{_TRUST}ca={trusted}")
     proxy = Proxy(directory, plan_modes(specs, recording.listen_host, recording.port))
     log_to_stderr()
     try:
@@ -85,6 +88,8 @@ def _specs(recording: Recording) -> tuple[tuple[str, ...], str, tuple[str, ...]]
     """Mode specs, the path that clients put behind a reverse proxy's address, and mitmproxy options."""
     if recording.upstream is not None:
         spec, base_path = reverse_mode(recording.upstream)
+        if upstream_proxy(os.environ) is not None:
+            _say("The proxy that the environment names is not used: --upstream is reached directly.")
         return (spec, *recording.modes), base_path, recording.settings
     if recording.modes:
         return recording.modes, "/v1", recording.settings
@@ -142,8 +147,15 @@ def _command_environment(base_path: str) -> Callable[[Proxy], dict[str, str]]:
         if forward is not None:
             bundle = write_ca_bundle(proxy.directory.certificates / "bundle.pem", proxy.certificate, environment)
             environment = client_environment(environment, proxy_url=forward.address, ca_bundle=bundle)
-        if reverse is not None:
+            if forward.name == "upstream":
+                # What goes past the other proxy today cannot be reached through it.
+                environment |= {name: os.environ[name] for name in _NO_PROXY if name in os.environ}
+        elif reverse is not None:
+            # Beside a proxy for any host the base URL stays: through it all is recorded, this listener is not reached.
             environment["OPENAI_BASE_URL"] = reverse.address + base_path
+            for name in _NO_PROXY:
+                hosts = (environment.get(name), urlsplit(reverse.address).hostname)
+                environment[name] = ",".join(filter(None, hosts))
         return environment
 
     return make

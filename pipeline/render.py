@@ -184,7 +184,9 @@ def _plain(value: Any) -> Any:
         return [_plain(member) for member in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
-    return value
+    if value is None or isinstance(value, str | int | float | Decimal):
+        return value
+    return str(value)
 
 
 def _csv_cell(value: Any) -> Any:

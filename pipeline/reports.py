@@ -104,9 +104,16 @@ def set_filters(connection: duckdb.DuckDBPyConnection, filters: Filters) -> dict
     if filters.run is not None:
         _check_run(connection, filters.run)
     for name in FILTERS:
+        value = chosen.get(name)
+        pattern = _pattern(value) if isinstance(value, str) else value
         # A variable's name is ours; its value is passed, not pasted.
-        connection.execute(f"SET VARIABLE {name} = $value", {"value": chosen.get(name)})
+        connection.execute(f"SET VARIABLE {name} = $value", {"value": pattern})
     return chosen
+
+
+def _pattern(name: str) -> str:
+    """A GLOB pattern in which `*` alone means more than itself: model names hold brackets."""
+    return name.replace("[", "[[]").replace("?", "[?]")
 
 
 def coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -125,13 +132,14 @@ def fetch(
 
 
 def _check_run(connection: duckdb.DuckDBPyConnection, run: str) -> None:
-    rows = connection.execute("SELECT DISTINCT run FROM stored.exchanges ORDER BY run").fetchall()
-    known = [name for (name,) in rows]
     matches = connection.execute(
-        "SELECT 1 FROM stored.exchanges WHERE run = $run OR run GLOB $run LIMIT 1", {"run": run}
+        "SELECT 1 FROM (SELECT run FROM stored.exchanges UNION ALL SELECT run FROM stored.losses) "
+        "WHERE run GLOB $run LIMIT 1",
+        {"run": _pattern(run)},
     ).fetchone()
     if not matches:
-        raise UsageError(f"There is no run {run!r}. {_listed(known)}")
+        rows = connection.execute("SELECT run FROM stored.exchanges GROUP BY run ORDER BY min(started_at)").fetchall()
+        raise UsageError(f"There is no run {run!r}. {_listed([name for (name,) in rows])}")
 
 
 def _listed(runs: Iterable[str], most: int = 10) -> str:

@@ -7,6 +7,7 @@ Whatever stops that in between, the next pass repeats the batch with the same me
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 import time
@@ -20,11 +21,11 @@ from .dataset import Row, write_batch
 from .errors import DataError
 from .journal import Journal, open_journal_for_sealing
 from .question import Content
-from .record import make_record
+from .record import CapturedExchange, Record, make_record, unread_record
 from .schema import CONTENT, EXCHANGES, LOSSES
 
-# Another pass is never longer than its batch; one that takes this long has died without letting go.
-LOCK_SECONDS = 120.0
+# A pass seals thousands of exchanges a second; one that takes this long hangs.
+LOCK_SECONDS = 600.0
 # A running recorder's exchanges are sealed together, for few files. Reports do not wait for it: they seal themselves.
 FOLLOW_SECONDS = 5.0
 
@@ -54,6 +55,10 @@ def seal(directory: DataDirectory) -> Sealed:
                 _seal_recorder(directory, recorder_id, total)
             except DataError as error:
                 total.problems += (str(error),)
+            except (OSError, sqlite3.Error) as error:
+                total.problems += (
+                    f"{directory.journal(recorder_id)} could not be sealed and is tried again: {error}.",
+                )
     finally:
         lock.release()
     return total
@@ -106,7 +111,7 @@ def _seal_recorder(directory: DataDirectory, recorder_id: str, total: Sealed) ->
 
 def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: Sealed) -> None:
     recorder_id = journal.about["recorder_id"]
-    records = [make_record(captured, recorder_id) for captured in journal.exchanges(batch)]
+    records = [_record(captured, recorder_id) for captured in journal.exchanges(batch)]
     contents: dict[str, Row] = {}
     for record in records:
         for content in record.contents:
@@ -128,6 +133,14 @@ def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: S
     total.exchanges += len(records)
     total.batches += 1
     total.losses += sum(row["exchanges"] for row in losses)
+
+
+def _record(captured: CapturedExchange, recorder_id: str) -> Record:
+    """The exchange's record; one that reading fails on is kept as the bytes it is, and holds nothing up."""
+    try:
+        return make_record(captured, recorder_id)
+    except Exception as error:  # noqa: BLE001 - a fault of ours in one exchange must not stop all that follow
+        return unread_record(captured, recorder_id, f"Tapeline could not read it: {error!r}")
 
 
 def _content_row(content: Content, first_seen_at: datetime) -> Row:

@@ -234,26 +234,27 @@ def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list
 
 @contextmanager
 def _connection(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    with closing(_connect(path, read_only=read_only)) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
+    # DuckDB makes files beside its own for as long as the connection lasts.
+    previous = os.umask(0o077)
+    try:
+        with closing(_connect(path, read_only=read_only)) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+    finally:
+        os.umask(previous)
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """Connect, waiting for others to let go of the file: DuckDB has one writer, or many readers."""
     deadline = time.monotonic() + BUSY_SECONDS
-    previous = os.umask(0o077)
-    try:
-        while True:
-            try:
-                return duckdb.connect(path, read_only=read_only)
-            except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
-                    raise
-                if time.monotonic() > deadline:
-                    raise DataError(
-                        f"{path} is in use by another process: end it, or delete the file (it can be rebuilt)."
-                    ) from error
-                time.sleep(_RETRY_SECONDS)
-    finally:
-        os.umask(previous)
+    while True:
+        try:
+            return duckdb.connect(path, read_only=read_only)
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise DataError(
+                    f"{path} is in use by another process: end it, or delete the file (it can be rebuilt)."
+                ) from error
+            time.sleep(_RETRY_SECONDS)

@@ -126,7 +126,28 @@ def test_filters_reach_the_figures(recorded: Path) -> None:
     assert calls("--provider", "'; DROP TABLE stored.exchanges; --") == []
 
 
+def test_only_the_star_stands_for_anything(data: Path) -> None:
+    for name in ("claude-4[1m]", "claude-41", "claude-4m"):
+        make_journal(data, [MadeUp(model=name)], recorder_id=name.replace("[", "-").replace("]", "-"))
+
+    def models(pattern: str) -> list[str]:
+        out = tapeline_here("report", "usage", "--data", data, "--format", "json", "--model", pattern).stdout
+        return [row["model"] for row in json.loads(out)["rows"]]
+
+    assert models("claude-4[1m]") == ["claude-4[1m]"]
+    assert models("*[1m]") == ["claude-4[1m]"]
+    assert models("claude-4?") == []
+    assert len(models("claude-4*")) == 3
+
+
+def test_values_that_json_does_not_know_are_text(recorded: Path) -> None:
+    out = tapeline_here("sql", "SELECT INTERVAL 1 DAY AS i, uuid() AS u", "--data", recorded, "--format", "json").stdout
+    assert json.loads(out)["rows"][0]["i"] == "1 day, 0:00:00"
+
+
 def test_csv_and_markdown(recorded: Path) -> None:
+    printed = tapeline_here("report", "usage", "--data", recorded, "--format", "csv")
+    assert "3 calls from" in printed.stderr
     lines = tapeline_here("report", "finish-reasons", "--data", recorded, "--format", "csv").stdout.splitlines()
     assert lines[0] == "model,finish_reason,choices,share,calls"
     assert lines[1:] == ["gpt-4.1,length,1,1.0,1", "gpt-4o-mini,stop,2,1.0,2"]

@@ -308,51 +308,6 @@ def test_upstream_proxy_is_the_one_for_https(base: dict[str, str], expected: str
     assert upstream_proxy(base) == expected
 
 
-def test_bundle_holds_what_the_user_trusts_and_our_certificate(tmp_path: Path, certificate: Path) -> None:
-    (tmp_path / "requests.pem").write_bytes(b"REQUESTS")  # no line break at its end
-    (tmp_path / "node.pem").write_bytes(b"NODE\n")
-    names = {"SSL_CERT_FILE": "gone", "REQUESTS_CA_BUNDLE": "requests.pem", "NODE_EXTRA_CA_CERTS": "node.pem"}
-    base = {variable: str(tmp_path / name) for variable, name in names.items()}
-
-    bundle = write_ca_bundle(tmp_path / "bundle.pem", certificate, base)
-
-    assert bundle.read_bytes() == b"REQUESTS\nNODE\n" + certificate.read_bytes()
-    assert bundle.stat().st_mode & 0o777 == 0o600
-
-
-def test_bundle_written_over_itself_does_not_grow(tmp_path: Path, certificate: Path) -> None:
-    bundle = write_ca_bundle(tmp_path / "bundle.pem", certificate, {})
-    first = bundle.read_bytes()
-
-    again = write_ca_bundle(bundle, certificate, made_from({}, bundle))
-
-    assert again.read_bytes() == first
-
-
-@pytest.mark.parametrize("system", [True, False])
-def test_bundle_without_a_users_one_is_the_systems_else_certifis(
-    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch, system: bool
-) -> None:
-    (tmp_path / "system.pem").write_bytes(b"SYSTEM\n")
-    paths = ssl.DefaultVerifyPaths(str(certificate), "", "", "/nowhere", "", "")
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
-    monkeypatch.setattr(client_env, "SYSTEM_BUNDLES", (str(tmp_path / "system.pem"),) if system else ())
-
-    bundle = write_ca_bundle(tmp_path / "bundle.pem", certificate, {})
-
-    expected = b"SYSTEM\n" if system else Path(certifi.where()).read_bytes()
-    assert bundle.read_bytes() == expected + certificate.read_bytes()
-
-
-def test_bundle_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, certificate: Path) -> None:
-    (tmp_path / "taken").mkdir()
-
-    with pytest.raises(OSError, match="taken"):
-        write_ca_bundle(tmp_path / "taken", certificate, {})
-
-    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
-
-
 def test_aiohttp_is_left_until_imported_and_keeps_an_explicit_choice() -> None:
     pytest.importorskip("aiohttp")
 

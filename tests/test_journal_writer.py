@@ -129,3 +129,10 @@ def test_a_lock_is_held_until_it_is_let_go(tmp_path: Path) -> None:
     lock.release()
     assert not is_locked(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_disk_that_never_takes_it_is_said_at_the_end(faulty: FaultyDisk, caplog: pytest.LogCaptureFixture) -> None:
+    writer = JournalWriter(faulty)
+    writer.add("head", 1, HEAD)
+    assert not writer.close(seconds=0.3)
+    assert "could not write 1 exchanges" in caplog.text

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tapeline.pipeline.client_env import trusted_bundle
 from tapeline.pipeline.provider import BuiltInProvider
 
 from .support.recorder import RunningRecorder, clean_environment, query, tapeline
+from .support.scripted import WAIT_SECONDS, Conversation, ScriptedServer
 
 pytestmark = pytest.mark.slow
 
@@ -35,12 +36,28 @@ def test_the_users_own_certificates_are_trusted_upstream(
     assert "ertificate" in rows[1]["outcome_detail"]
 
 
-def test_the_bundle_is_the_users_else_the_systems(tmp_path: Path) -> None:
-    own = tmp_path / "own.pem"
-    own.write_text("certificate")
-    assert trusted_bundle({"SSL_CERT_FILE": str(own)}) == own
-    assert trusted_bundle({"SSL_CERT_FILE": str(tmp_path / "missing.pem")}) == trusted_bundle({})
-    assert trusted_bundle({}).read_bytes().startswith((b"#", b"-", b"\n"))
+def test_traffic_that_is_not_recorded_streams_as_well(data: Path) -> None:
+    read_first = threading.Event()
+
+    def one_event_at_a_time(conversation: Conversation) -> None:
+        conversation.read_body()
+        conversation.start()
+        conversation.send(b"data: first\n\n")
+        assert read_first.wait(WAIT_SECONDS)
+        conversation.send(b"data: second\n\n")
+        conversation.end()
+
+    with (
+        ScriptedServer(one_event_at_a_time) as server,
+        RunningRecorder(data, "--upstream", server.url) as recorder,
+        httpx.Client(trust_env=False, timeout=WAIT_SECONDS) as client,
+        client.stream("POST", f"{recorder.address}/v1/responses", json=BODY) as answer,
+    ):
+        events = answer.iter_raw()
+        assert next(events) == b"data: first\n\n"
+        read_first.set()
+        assert b"".join(events) == b"data: second\n\n"
+    assert query(data, "SELECT count(*) AS n FROM exchanges") == [{"n": 0}]
 
 
 def test_a_proxy_that_the_environment_names_is_gone_through(data: Path, provider: BuiltInProvider) -> None:

@@ -22,6 +22,7 @@ from tapeline.pipeline import seal as sealing
 from tapeline.pipeline import warehouse
 from tapeline.pipeline.exchange import find_exchange, request_of
 from tapeline.pipeline.journal import Journal, open_journal_for_sealing
+from tapeline.pipeline.record import CapturedExchange, Record, make_record
 from tapeline.pipeline.seal import seal
 
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal, recording, write_exchanges
@@ -280,6 +281,28 @@ def test_a_file_appears_whole_or_not_at_all(
     assert "No space left on device" in problems[0]
     assert list(directory.root.rglob("*.parquet*")) == []
     assert seal(directory).exchanges == 1
+
+
+def test_an_exchange_that_reading_fails_on_is_kept_as_it_is_and_holds_nothing_up(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_journal(directory.root, [MadeUp(content="one"), MadeUp(content="two")])
+
+    def fail_on_one(captured: CapturedExchange, recorder_id: str) -> Record:
+        if b"one" in captured.request[0][1]:
+            raise RuntimeError("a fault of ours")
+        return make_record(captured, recorder_id)
+
+    monkeypatch.setattr(sealing, "make_record", fail_on_one)
+    assert seal(directory).exchanges == 2
+    warehouse.load(directory)
+    with warehouse.querying(directory) as connection:
+        rows = connection.execute(
+            "SELECT outcome, outcome_detail, request_text FROM exchanges ORDER BY outcome"
+        ).fetchall()
+    assert [row[0] for row in rows] == ["complete", "invalid"]
+    assert "a fault of ours" in rows[1][1]
+    assert '"one"' in rows[1][2]
 
 
 def test_rows_are_read_alike_by_polars(directory: DataDirectory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -84,6 +85,9 @@ def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.Du
 
     if not directory.root.is_dir():
         raise UsageError(f"{directory.root} does not exist: record something first, or name another with --data.")
+    if not os.access(directory.root, os.W_OK) and directory.warehouse.exists():
+        note(f"{directory.root} cannot be written: what is not loaded yet stays out.")
+        return warehouse.querying(directory)
     sealed = seal(directory)
     loaded = warehouse.load(directory)
     if loaded.rebuilt:
@@ -96,8 +100,12 @@ def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.Du
 def put_out(table: Table, form: str, output: Path | None) -> None:
     """Print a table, or write it to a file."""
     from ..render import FORMATS as renderers
+    from ..render import coverage_line
 
     write_out(renderers[form](table), output)
+    if form == "csv" and table.coverage:
+        # A CSV file has no place for it, and figures never go without it.
+        note(coverage_line(table.coverage))
 
 
 def write_out(text: str, output: Path | None) -> None:

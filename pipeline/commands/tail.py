@@ -11,7 +11,7 @@ from tapeline.addons.tapeline_paths import DataDirectory
 from .options import data_option, ready_to_query
 
 # How often new exchanges are looked for.
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 
 
 @click.command()

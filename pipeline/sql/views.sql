@@ -1,15 +1,11 @@
 -- The flat views that reports read. `exchanges` is what the filters let through, and the other views follow it: a
 -- variable that is not set lets everything through, so that the views also work for any other reader of the file.
 CREATE VIEW exchanges AS
-SELECT *, CAST(started_at AS DATE) AS day
+SELECT *, CAST(started_at AT TIME ZONE 'UTC' AS DATE) AS day
 FROM stored.exchanges
-WHERE (getvariable('run') IS NULL OR run = getvariable('run') OR run GLOB getvariable('run'))
-  AND (
-    getvariable('model') IS NULL
-    OR coalesce(model, response_model) = getvariable('model')
-    OR coalesce(model, response_model) GLOB getvariable('model')
-  )
-  AND (getvariable('provider') IS NULL OR provider = getvariable('provider') OR provider GLOB getvariable('provider'))
+WHERE (getvariable('run') IS NULL OR run GLOB getvariable('run'))
+  AND (getvariable('model') IS NULL OR coalesce(model, response_model) GLOB getvariable('model'))
+  AND (getvariable('provider') IS NULL OR provider GLOB getvariable('provider'))
   AND (getvariable('since') IS NULL OR started_at >= getvariable('since'))
   AND (getvariable('until') IS NULL OR started_at < getvariable('until'));
 
@@ -19,7 +15,7 @@ CREATE VIEW content AS SELECT * FROM stored.content;
 CREATE VIEW losses AS
 SELECT *
 FROM stored.losses
-WHERE (getvariable('run') IS NULL OR run = getvariable('run') OR run GLOB getvariable('run'))
+WHERE (getvariable('run') IS NULL OR run GLOB getvariable('run'))
   AND (getvariable('since') IS NULL OR "at" >= getvariable('since'))
   AND (getvariable('until') IS NULL OR "at" < getvariable('until'));
 

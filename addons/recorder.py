@@ -257,6 +257,7 @@ class Recorder:
             "exchange_id": capture.exchange_id,
             "run": self.run,
             "started_at_us": time.time_ns() // 1000,
+            "client_connection_id": flow.client_conn.id,
             "mode": flow.client_conn.proxy_mode.type_name,
             "scheme": request.scheme,
             "host": request.pretty_host,

@@ -34,6 +34,17 @@ _TOKENS = (
     "reasoning_tokens",
     "total_tokens",
 )
+# Columns that request and response are made from, or that only loading reads.
+_SPOKEN = (
+    "choices",
+    "request_params",
+    "request_text",
+    "response_extra",
+    "response_text",
+    "message_ids",
+    "history_keys",
+    "answer_keys",
+)
 # What an id ends in tells exchanges apart; what it begins with is the time.
 _ID_CHARACTERS = 8
 _MODEL_CHARACTERS = 20
@@ -72,9 +83,8 @@ def describe(row: Object, request: Any, response: Any) -> str:
 
 def document(row: Object, request: Any, response: Any) -> Object:
     """An exchange as one JSON object: request and response as they were, and what was measured."""
-    spoken = ("choices", "request_params", "request_text", "response_extra", "response_text", "message_ids")
     measured = {
-        name: value.isoformat() if name == "started_at" else value for name, value in row.items() if name not in spoken
+        name: value.isoformat() if name == "started_at" else value for name, value in row.items() if name not in _SPOKEN
     }
     return {"request": request, "response": response, "exchange": measured}
 
@@ -86,6 +96,8 @@ def _lines(row: Object, request: Any, response: Any) -> Iterator[str]:
     status = "no answer" if row["status_code"] is None else f"status {row['status_code']}"
     detail = f": {row['outcome_detail']}" if row["outcome_detail"] else ""
     yield f"how       {status}, {row['outcome']}{detail}"
+    if row["parent_exchange_id"]:
+        yield f"goes on   from {row['parent_exchange_id']}, in conversation {row['conversation_id']}"
     if row["error_message"]:
         yield f"error     {row['error_type'] or ''} {row['error_message']}"
     tokens = ", ".join(f"{name.replace('_', ' ')} {row[name]:,}" for name in _TOKENS if row[name] is not None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from .answer import body_text
 from .decoding import ContentDecoder
+from .history import History, read_history
 from .jsontext import content_hash, dumps, loads, storable
 from .payloads import Payload, extract
 
@@ -68,6 +69,7 @@ class Question:
 
     columns: dict[str, Any]
     contents: tuple[Content, ...]
+    history: History | None = None
 
 
 def read_question(body: bytes, content_encoding: str = "") -> Question:
@@ -80,9 +82,17 @@ def read_question(body: bytes, content_encoding: str = "") -> Question:
     columns = _parameters(payload)
     contents: list[Content] = []
     payloads: list[Payload] = []
+    history = None
     if isinstance(messages := payload.get("messages"), list):
-        contents = [_message(message, payloads) for message in messages]
+        kept = []
+        for message in messages:
+            without_payloads, found = extract(message)
+            kept.append(without_payloads)
+            payloads += found
+        contents = list(map(_message, kept))
         columns |= _message_columns(messages, contents)
+        history = read_history(kept, columns["message_ids"])
+        columns["history_keys"] = history.keys
     ids: dict[str, Any] = (
         {"messages": [content.content_id for content in contents]} if isinstance(messages, list) else {}
     )
@@ -97,7 +107,7 @@ def read_question(body: bytes, content_encoding: str = "") -> Question:
     columns["request_fingerprint"] = content_hash(
         {name: value for name, value in (payload | ids).items() if name not in VOLATILE_FIELDS}
     )
-    return Question(columns, (*contents, *map(_payload, payloads)))
+    return Question(columns, (*contents, *map(_payload, payloads)), history)
 
 
 def _parameters(payload: dict[str, Any]) -> dict[str, Any]:
@@ -125,10 +135,8 @@ def _message_columns(messages: list[Any], contents: list[Content]) -> dict[str, 
     }
 
 
-def _message(message: Any, payloads: list[Payload]) -> Content:
+def _message(message: Any) -> Content:
     role = message.get("role") if isinstance(message, dict) else None
-    message, found = extract(message)
-    payloads += found
     return Content(content_hash(message), "message", _typed(role, str), storable(plain_text(message)), dumps(message))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from .answer import Answer, Chunk, body_text, read_answer
 from .flatten import flatten_completion
+from .history import answer_keys
 from .jsontext import dumps, storable
 from .providers import provider_of
 from .question import Content, read_question
@@ -61,6 +62,7 @@ def make_record(captured: CapturedExchange, recorder_id: str) -> Record:
     row |= _identity(captured, recorder_id)
     row |= question.columns
     row |= flatten_completion(answer.completion)
+    row["answer_keys"] = answer_keys(question.history, answer.completion) if question.history is not None else None
     row |= _answer_columns(answer, answered) | _error_columns(answer.error) | _usage_columns(answer)
     row["reported_cost"], row["reported_cost_source"] = reported_cost(answer.completion, response_headers)
     row["request_headers"], row["response_headers"] = _named(request_headers), _named(response_headers)
@@ -126,6 +128,7 @@ def _identity(captured: CapturedExchange, recorder_id: str) -> Object:
         "started_at": datetime.fromtimestamp(head["started_at_us"] // 1_000_000, UTC).replace(
             microsecond=head["started_at_us"] % 1_000_000
         ),
+        "client_connection_id": head.get("client_connection_id"),
         "provider": provider_of(head["scheme"], storable(head["host"]), head["port"]),
         **{name: storable(head[name]) if isinstance(head[name], str) else head[name] for name in names},
     }

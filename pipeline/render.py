@@ -119,7 +119,9 @@ def _add_column(grid: RichTable, column: str, values: list[Any]) -> None:
         width = max(len(part) for part in (*name.split(), *(cell(column, value) for value in values)))
         grid.add_column(Text(name), justify="right" if numeric else "left", width=width)
     else:
-        grid.add_column(Text(name), overflow="fold", max_width=_LONGEST_CELL)
+        # A time may stand on two lines, its day on one.
+        least = max((len(str(value.date())) for value in values if isinstance(value, datetime)), default=None)
+        grid.add_column(Text(name), overflow="fold", min_width=least, max_width=_LONGEST_CELL)
 
 
 def _without_repeats(cells: list[str], above: list[str], row: tuple[Any, ...]) -> list[str]:

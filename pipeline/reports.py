@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from .errors import DataError, UsageError
-from .warehouse import sql_text
+from .sqltext import sql_text
 
 #: Filters that every report takes, as variables that the views read.
 FILTERS = ("run", "model", "provider", "since", "until")

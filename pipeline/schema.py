@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Version 1: first form.
-SCHEMA_VERSION = 1
+# Version 2: client_connection_id, history_keys, answer_keys.
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ EXCHANGES = Dataset(
         "run | text | Label given at recording",
         # Where.
         "started_at | time | When the request's headers were read, UTC",
+        "client_connection_id | text | The client's connection: the same for calls that went over one",
         "mode | text | mitmproxy's mode: regular, reverse, transparent, upstream, ...",
         "scheme | text | http or https, as the provider was asked",
         "host | text | Host asked for",
@@ -80,6 +82,8 @@ EXCHANGES = Dataset(
         "prompt_characters | integer | Characters of text in all messages",
         "request_fingerprint | text | Hash of the whole request less the volatile fields",
         "messages_fingerprint | text | Hash of the messages alone",
+        "history_keys | integers | A hash of all that was said up to each answer among the messages",
+        "answer_keys | integers | The same of the messages and each answer that they got",
         # Response.
         "status_code | integer | HTTP status; NULL if no answer came",
         "streamed | flag | The answer was an event stream",
@@ -136,6 +140,14 @@ EXCHANGES = Dataset(
         "reassembly_problems | texts | What could not be read; empty if the answer was reassembled without loss",
         "schema_version | integer | Version of this list that wrote the row",
     ),
+)
+
+#: Columns of `exchanges` in the warehouse alone: an exchange's parent may be in another recording, or come later.
+LINKS = _columns(
+    "parent_exchange_id | text | The exchange this one goes on from: its messages and its answer are where these begin",
+    "conversation_id | text | The first of all exchanges that go on from one another, itself if there is none before",
+    "repeated_prefix_messages | integer | Leading messages that the parent had sent, too",
+    "repeated_prefix_characters | integer | Characters of text in them",
 )
 
 CONTENT = Dataset(

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
@@ -21,7 +20,9 @@ from tapeline.addons.tapeline_journal import Lock
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from .errors import DataError
-from .schema import CONTENT, DATASETS, Dataset
+from .linking import TABLES, link_all, link_new
+from .schema import CONTENT, DATASETS, EXCHANGES, LINKS, Dataset
+from .sqltext import sql_text
 
 # Other processes hold the file for the time of a load or a query.
 BUSY_SECONDS = 60.0
@@ -55,11 +56,6 @@ class Loaded:
     exchanges: int = 0
     rebuilt: str | None = None
     problems: tuple[str, ...] = ()
-
-
-def sql_text(name: str) -> str:
-    """One of the pipeline's own SQL files."""
-    return (files(__package__) / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 def load(directory: DataDirectory) -> Loaded:
@@ -97,13 +93,15 @@ def _definition() -> str:
             "CREATE TABLE stored.about (definition VARCHAR);",
             "CREATE TABLE stored.files (dataset VARCHAR, path VARCHAR, row_count BIGINT, PRIMARY KEY (dataset, path));",
             *tables,
+            TABLES,
             sql_text("views"),
         ]
     )
 
 
 def _table(dataset: Dataset) -> str:
-    columns = [f'"{column.name}" {KINDS[column.kind]}' for column in dataset.columns]
+    more = LINKS if dataset is EXCHANGES else ()
+    columns = [f'"{column.name}" {KINDS[column.kind]}' for column in (*dataset.columns, *more)]
     if dataset is CONTENT:
         columns.append('PRIMARY KEY ("content_id")')
     return f"CREATE TABLE stored.{dataset.name} ({', '.join(columns)});"
@@ -182,8 +180,10 @@ def _load_in_one(
     for name, paths in new.items():
         if not paths:
             continue
-        rows = _insert(connection, DATASETS[name], paths)
-        exchanges += rows if name == "exchanges" else 0
+        if DATASETS[name] is EXCHANGES:
+            exchanges = _insert_exchanges(connection, paths)
+        else:
+            _insert(connection, DATASETS[name], paths)
         connection.executemany(
             "INSERT INTO stored.files SELECT $dataset, $path, num_rows FROM parquet_file_metadata($file)",
             [{"dataset": name, "path": _key(directory, path), "file": str(path)} for path in paths],
@@ -213,23 +213,39 @@ def _without_broken(
     return readable
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list[Path]) -> int:
-    """Insert the files' rows; columns that a file of an older version lacks stay NULL."""
-    names = [str(path) for path in paths]
-    described = connection.execute(
-        "DESCRIBE SELECT * FROM read_parquet($paths, union_by_name = true, hive_partitioning = false)",
-        {"paths": names},
-    ).fetchall()
-    present = {row[0] for row in described}
-    columns = ", ".join(f'"{column.name}"' for column in dataset.columns if column.name in present)
+def _arriving(dataset: Dataset) -> str:
+    """The rows of the files `$paths`; columns that files of an older version lack are NULL."""
+    return (
+        f"(SELECT * FROM stored.{dataset.name} WHERE false UNION ALL BY NAME "  # noqa: S608 - our own name
+        "SELECT * FROM read_parquet($paths, union_by_name = true, hive_partitioning = false))"
+    )
+
+
+def _insert_exchanges(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> int:
+    """Insert the files' exchanges, linked to conversations; gives how many there were."""
+    names = {"paths": [str(path) for path in paths]}
+    has_late_parents = link_new(connection, _arriving(EXCHANGES), names)
+    columns = ", ".join(f'arriving."{column.name}"' for column in EXCHANGES.columns)
+    inserted = connection.execute(
+        f"INSERT INTO stored.exchanges SELECT {columns}, links.parent_exchange_id, "  # noqa: S608 - our own names
+        "coalesce(links.conversation_id, exchange_id), links.repeated_prefix_messages, "
+        f"links.repeated_prefix_characters FROM {_arriving(EXCHANGES)} arriving LEFT JOIN links USING (exchange_id)",
+        names,
+    ).fetchone()
+    if has_late_parents:
+        link_all(connection)
+    return int(inserted[0]) if inserted else 0
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list[Path]) -> None:
+    """Insert the files' rows."""
+    columns = ", ".join(f'"{column.name}"' for column in dataset.columns)
     conflict = " ON CONFLICT DO NOTHING" if dataset is CONTENT else ""
     distinct = "DISTINCT ON (content_id) " if dataset is CONTENT else ""
-    inserted = connection.execute(
-        f"INSERT INTO stored.{dataset.name} ({columns}) SELECT {distinct}{columns} "  # noqa: S608 - our own names
-        f"FROM read_parquet($paths, union_by_name = true, hive_partitioning = false){conflict}",
-        {"paths": names},
-    ).fetchone()
-    return int(inserted[0]) if inserted else 0
+    connection.execute(
+        f"INSERT INTO stored.{dataset.name} SELECT {distinct}{columns} FROM {_arriving(dataset)}{conflict}",  # noqa: S608
+        {"paths": [str(path) for path in paths]},
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from tapeline.pipeline.cli import tapeline
 from tapeline.pipeline.provider import WORKLOAD
 from tapeline.pipeline.question import VOLATILE_FIELDS
 from tapeline.pipeline.reports import all_reports
-from tapeline.pipeline.schema import DATASETS, OUTCOMES
+from tapeline.pipeline.schema import DATASETS, LINKS, OUTCOMES, Column
 
 HELP_WIDTH = 100
 
@@ -37,8 +37,12 @@ def report_list() -> str:
 
 def column_table(dataset: str) -> str:
     """A line a column."""
-    rows = [f"| `{column.name}` | {column.kind} | {column.description} |" for column in DATASETS[dataset].columns]
-    return "\n".join(["| column | kind | what it holds |", "| --- | --- | --- |", *rows])
+    return _columns(DATASETS[dataset].columns)
+
+
+def link_table() -> str:
+    """The columns that `exchanges` has in the warehouse alone."""
+    return _columns(LINKS)
 
 
 def outcome_list() -> str:
@@ -54,6 +58,11 @@ def volatile_fields() -> str:
 def demo_size() -> str:
     """What the demo's workload is."""
     return f"{len(WORKLOAD)} calls to {len({call.host for call in WORKLOAD})} hosts"
+
+
+def _columns(columns: tuple[Column, ...]) -> str:
+    rows = [f"| `{column.name}` | {column.kind} | {column.description} |" for column in columns]
+    return "\n".join(["| column | kind | what it holds |", "| --- | --- | --- |", *rows])
 
 
 def _table(left: str, right: str, rows: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from tapeline.pipeline.provider import WORKLOAD
@@ -24,6 +25,7 @@ def test_the_demo_prints_four_reports_whose_figures_are_the_providers(tmp_path: 
     assert counted[0] == str(len(WORKLOAD))
     assert "tapeline record -- python my_app.py" in result.stdout
     assert_every_ending_was_staged(tmp_path / ".tapeline-demo")
+    assert_agents_turns_are_linked(tmp_path / ".tapeline-demo")
 
 
 def assert_every_ending_was_staged(data: Path) -> None:
@@ -34,3 +36,12 @@ def assert_every_ending_was_staged(data: Path) -> None:
     assert "retry-after" in {header["name"] for header in limited["response_headers"]}
     assert query(data, "SELECT count(*) AS n FROM exchanges WHERE len(reassembly_problems) > 0") == [{"n": 0}]
     assert query(data, "SELECT count(*) > 0 AS called FROM tool_calls") == [{"called": True}]
+
+
+def assert_agents_turns_are_linked(data: Path) -> None:
+    """Its agents run side by side, and each turn goes on from the one before."""
+    staged = Counter(call.conversation for call in WORKLOAD if call.conversation)
+    linked = query(data, "SELECT count(*) AS turns FROM exchanges GROUP BY conversation_id HAVING count(*) > 1")
+    assert sorted(row["turns"] for row in linked) == sorted(staged.values())
+    branched = "SELECT 1 FROM exchanges GROUP BY parent_exchange_id HAVING parent_exchange_id <> '' AND count(*) > 1"
+    assert query(data, branched) == []

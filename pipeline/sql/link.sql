@@ -1,0 +1,95 @@
+-- Links exchanges to conversations; `fresh` holds those to be linked, with their keys and the time of their answers.
+
+-- name: add_answers
+INSERT INTO stored.answers
+SELECT unnest(answer_keys), exchange_id, answered_at, run, client_connection_id, message_count, prompt_characters
+FROM fresh;
+
+-- name: late_parents
+-- Whether an exchange that was loaded earlier goes on from one of them.
+SELECT 1
+FROM stored.unlinked u
+JOIN (SELECT unnest(answer_keys) AS key, answered_at FROM fresh) f ON f.key = u.key AND f.answered_at < u.started_at
+LIMIT 1;
+
+-- name: asked
+CREATE OR REPLACE TEMP TABLE asked AS
+SELECT
+  exchange_id, started_at, run, client_connection_id,
+  unnest(history_keys) AS key,
+  unnest(range(len(history_keys))) AS position
+FROM fresh;
+
+-- name: longest
+-- An answer counts if it was there before the request, and the longest history that has one wins.
+CREATE OR REPLACE TEMP TABLE longest AS
+SELECT
+  a.exchange_id, a.started_at, a.run, a.client_connection_id,
+  max(a.position) AS position,
+  arg_max(a.key, a.position) AS key
+FROM asked a
+JOIN (
+  SELECT key, min(answered_at) AS first_at
+  FROM stored.answers
+  WHERE key IN (SELECT key FROM asked)
+  GROUP BY key
+) f ON f.key = a.key AND f.first_at < a.started_at
+GROUP BY a.exchange_id, a.started_at, a.run, a.client_connection_id;
+
+-- name: answers
+CREATE OR REPLACE TEMP TABLE answers AS
+SELECT
+  key, answered_at, run, client_connection_id,
+  {'id': exchange_id, 'message_count': message_count, 'prompt_characters': prompt_characters} AS parent
+FROM stored.answers
+WHERE key IN (SELECT key FROM longest);
+
+-- name: links
+-- Of several exchanges that gave the same answer to the same history the last one is the parent: first of the same
+-- connection, then of the same run, then of all.
+CREATE OR REPLACE TEMP TABLE links AS
+SELECT
+  exchange_id,
+  parent.id AS parent_exchange_id,
+  parent.id AS conversation_id,
+  parent.message_count AS repeated_prefix_messages,
+  parent.prompt_characters AS repeated_prefix_characters
+FROM (
+  SELECT l.exchange_id, coalesce(c.parent, r.parent, a.parent) AS parent
+  FROM longest l
+  ASOF LEFT JOIN answers c
+    ON c.key = l.key AND c.client_connection_id = l.client_connection_id AND c.answered_at < l.started_at
+  ASOF LEFT JOIN answers r ON r.key = l.key AND r.run = l.run AND r.answered_at < l.started_at
+  ASOF LEFT JOIN answers a ON a.key = l.key AND a.answered_at < l.started_at
+);
+
+-- name: remember_unlinked
+-- Histories with an answer that nobody recorded so far; it may stand in a journal that is still to be sealed.
+INSERT INTO stored.unlinked
+SELECT a.key, a.started_at
+FROM asked a
+LEFT JOIN longest l ON l.exchange_id = a.exchange_id
+WHERE l.position IS NULL OR l.position < a.position;
+
+-- name: climb
+-- Each pass over it halves the way to the first exchange of a conversation.
+UPDATE links
+SET conversation_id = above.conversation_id
+FROM links above
+WHERE links.conversation_id = above.exchange_id;
+
+-- name: join_loaded
+UPDATE links
+SET conversation_id = loaded.conversation_id
+FROM stored.exchanges loaded
+WHERE links.conversation_id = loaded.exchange_id;
+
+-- name: relink
+UPDATE stored.exchanges
+SET
+  parent_exchange_id = links.parent_exchange_id,
+  conversation_id = links.conversation_id,
+  repeated_prefix_messages = links.repeated_prefix_messages,
+  repeated_prefix_characters = links.repeated_prefix_characters
+FROM links
+WHERE links.exchange_id = stored.exchanges.exchange_id;

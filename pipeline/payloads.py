@@ -63,6 +63,11 @@ def restore(value: Any, text_of: Callable[[str], str | None]) -> Any:
     return {name: restore(member, text_of) for name, member in value.items()}
 
 
+def is_payload(text: str) -> bool:
+    """Whether a text is base64 that stands for something else."""
+    return _payload(text, None) is not None
+
+
 def _extract(value: Any, media_type: str | None, payloads: list[Payload]) -> Any:
     if isinstance(value, str):
         payload = _payload(value, media_type)

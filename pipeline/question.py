@@ -16,6 +16,7 @@ from .decoding import ContentDecoder
 from .history import History, read_history
 from .jsontext import content_hash, dumps, loads, storable
 from .payloads import Payload, extract
+from .redaction import Redactor
 
 # Column -> type; the field has the column's name.
 _PARAMETERS: dict[str, type] = {
@@ -72,13 +73,16 @@ class Question:
     history: History | None = None
 
 
-def read_question(body: bytes, content_encoding: str = "") -> Question:
-    """Read a request body, whole or as much of it as there is."""
+def read_question(body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> Question:
+    """Read a request body, whole or as much of it as there is; with a redactor, less the credentials in it."""
     decoder = ContentDecoder(content_encoding)
     data = decoder.feed(body)
     payload = loads(data)
     if not isinstance(payload, dict):
-        return Question({"request_text": body_text(data if decoder.problem is None else body) or None}, ())
+        text = body_text(data if decoder.problem is None else body)
+        return Question({"request_text": (redactor.text(text) if redactor else text) or None}, ())
+    if redactor is not None:
+        payload = redactor.value(payload)
     columns = _parameters(payload)
     contents: list[Content] = []
     payloads: list[Payload] = []

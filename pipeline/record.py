@@ -16,6 +16,7 @@ from .history import answer_keys
 from .jsontext import dumps, storable
 from .providers import provider_of
 from .question import Content, read_question
+from .redaction import Credential, Redactor
 from .schema import EXCHANGES, SCHEMA_VERSION
 from .usage import reported_cost, token_counts, usage_of
 
@@ -46,20 +47,27 @@ class Record:
     contents: tuple[Content, ...]
 
 
-def make_record(captured: CapturedExchange, recorder_id: str) -> Record:
-    """Read the exchange's bytes; never raises for what they hold."""
+def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor | None = None) -> Record:
+    """Read the exchange's bytes, with a redactor less the credentials in them; never raises for what they hold."""
     head, answered = captured.head, captured.answer or {}
     request_headers = _headers(head["headers"])
     response_headers = _headers(answered.get("headers", []))
     body = b"".join(data for _, data in captured.request)
-    question = read_question(body, _header(request_headers, "content-encoding"))
+    counted = redactor.count if redactor else 0
+    question = read_question(body, _header(request_headers, "content-encoding"), redactor)
+    in_request = redactor.count - counted if redactor else None
     answer = read_answer(
         captured.response,
         content_type=_header(response_headers, "content-type"),
         content_encoding=_header(response_headers, "content-encoding"),
     )
+    if redactor is not None:
+        counted = redactor.count
+        _redact(answer, redactor, _credentials(head))
     row: Object = dict.fromkeys(column.name for column in EXCHANGES.columns)
     row |= _identity(captured, recorder_id)
+    row["request_redactions"] = in_request
+    row["response_redactions"] = redactor.count - counted if redactor else None
     row |= question.columns
     row |= flatten_completion(answer.completion)
     row["answer_keys"] = answer_keys(question.history, answer.completion) if question.history is not None else None
@@ -75,16 +83,32 @@ def make_record(captured: CapturedExchange, recorder_id: str) -> Record:
     return Record(row, question.contents)
 
 
-def unread_record(captured: CapturedExchange, recorder_id: str, problem: str) -> Record:
+def unread_record(
+    captured: CapturedExchange, recorder_id: str, problem: str, redactor: Redactor | None = None
+) -> Record:
     """The exchange as the bytes it is, for when reading them failed."""
     row: Object = dict.fromkeys(column.name for column in EXCHANGES.columns)
     row |= _identity(captured, recorder_id)
     row["status_code"] = (captured.answer or {}).get("status_code")
-    row["request_text"] = body_text(b"".join(data for _, data in captured.request)) or None
-    row["response_text"] = body_text(b"".join(data for _, data in captured.response)) or None
+    for part, chunks in (("request", captured.request), ("response", captured.response)):
+        text = body_text(b"".join(data for _, data in chunks))
+        row[f"{part}_text"] = (redactor.text(text) if redactor else text) or None
     row["usage_source"], row["outcome"], row["outcome_detail"] = "absent", "invalid", storable(problem)
     row["reassembly_problems"] = [storable(problem)]
     return Record(row, ())
+
+
+def _redact(answer: Answer, redactor: Redactor, credentials: tuple[Credential, ...]) -> None:
+    """Replace credentials of known formats, and, in errors, which like to repeat them, those the request came with."""
+    answer.completion = redactor.value(answer.completion)
+    answer.error = redactor.without(redactor.value(answer.error), credentials)
+    answer.problems = redactor.without([redactor.text(problem) for problem in answer.problems], credentials)
+    if answer.text is not None:
+        answer.text = redactor.without(redactor.text(answer.text), credentials)
+
+
+def _credentials(head: Object) -> tuple[Credential, ...]:
+    return tuple(Credential(length, hashed) for length, hashed in head.get("credentials", []))
 
 
 def judge(captured: CapturedExchange, answer: Answer) -> tuple[str, str | None]:
@@ -125,6 +149,7 @@ def _identity(captured: CapturedExchange, recorder_id: str) -> Object:
         "exchange_id": captured.exchange_id,
         "recorder_id": recorder_id,
         "schema_version": SCHEMA_VERSION,
+        "content_kept": True,
         "started_at": datetime.fromtimestamp(head["started_at_us"] // 1_000_000, UTC).replace(
             microsecond=head["started_at_us"] % 1_000_000
         ),

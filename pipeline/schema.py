@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Version 1: first form.
-# Version 2: client_connection_id, history_keys, answer_keys.
+# Version 2: client_connection_id, history_keys, answer_keys, request_redactions, response_redactions, content_kept.
 SCHEMA_VERSION = 2
 
 
@@ -100,6 +100,9 @@ EXCHANGES = Dataset(
         "error_message | text | `error.message`",
         "error_param | text | `error.param`",
         "error_raw | text | JSON: the error as it came",
+        "request_redactions | integer | Credentials in the body that names now stand for; NULL if not looked for",
+        "response_redactions | integer | The same of the answer",
+        "content_kept | flag | False if the recording was to keep no text: then texts are missing",
         "request_headers | headers | The allow-listed ones",
         "response_headers | headers | The allow-listed ones",
         # Usage.

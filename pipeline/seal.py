@@ -7,6 +7,7 @@ Whatever stops that in between, the next pass repeats the batch with the same me
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 import threading
@@ -16,13 +17,16 @@ from datetime import UTC, datetime
 
 from tapeline.addons.tapeline_journal import Lock, is_locked
 from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.addons.tapeline_privacy import load_salt
 
 from .dataset import Row, write_batch
 from .errors import DataError
 from .journal import Journal, open_journal_for_sealing
 from .question import Content
 from .record import CapturedExchange, Record, make_record, unread_record
+from .redaction import Redactor, own_format
 from .schema import CONTENT, EXCHANGES, LOSSES
+from .withholding import withheld_content, without_content
 
 # A pass seals thousands of exchanges a second; one that takes this long hangs.
 LOCK_SECONDS = 600.0
@@ -39,6 +43,23 @@ class Sealed:
     recorders: int = 0
     losses: int = 0
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What a recording is to keep of what it heard."""
+
+    redactor: Redactor | None
+    keeps_content: bool
+
+
+def privacy_of(about: dict[str, str], directory: DataDirectory) -> Privacy:
+    """What a journal says of it."""
+    redactor = None
+    if about.get("redact") != "none":
+        patterns = json.loads(about.get("redact_patterns", "[]"))
+        redactor = Redactor(load_salt(directory.salt), tuple(map(own_format, patterns)))
+    return Privacy(redactor, about.get("content") != "none")
 
 
 def seal(directory: DataDirectory) -> Sealed:
@@ -111,11 +132,14 @@ def _seal_recorder(directory: DataDirectory, recorder_id: str, total: Sealed) ->
 
 def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: Sealed) -> None:
     recorder_id = journal.about["recorder_id"]
-    records = [_record(captured, recorder_id) for captured in journal.exchanges(batch)]
+    privacy = privacy_of(journal.about, directory)
+    records = [_record(captured, recorder_id, privacy) for captured in journal.exchanges(batch)]
     contents: dict[str, Row] = {}
     for record in records:
         for content in record.contents:
-            contents.setdefault(content.content_id, _content_row(content, record.row["started_at"]))
+            if content.content_id not in contents:
+                row = _content_row(content, record.row["started_at"])
+                contents[content.content_id] = row if privacy.keeps_content else withheld_content(row)
     unwritten = journal.unwritten(list(contents))
     new = [row for content_id, row in contents.items() if content_id in unwritten]
     losses = [_loss_row(journal, *loss) for loss in journal.losses(batch)]
@@ -135,12 +159,14 @@ def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: S
     total.losses += sum(row["exchanges"] for row in losses)
 
 
-def _record(captured: CapturedExchange, recorder_id: str) -> Record:
+def _record(captured: CapturedExchange, recorder_id: str, privacy: Privacy) -> Record:
     """The exchange's record; one that reading fails on is kept as the bytes it is, and holds nothing up."""
+    redactor = privacy.redactor
     try:
-        return make_record(captured, recorder_id)
+        record = make_record(captured, recorder_id, redactor)
     except Exception as error:  # noqa: BLE001 - a fault of ours in one exchange must not stop all that follow
-        return unread_record(captured, recorder_id, f"Tapeline could not read it: {error!r}")
+        record = unread_record(captured, recorder_id, f"Tapeline could not read it: {error!r}", redactor)
+    return record if privacy.keeps_content else without_content(record)
 
 
 def _content_row(content: Content, first_seen_at: datetime) -> Row:

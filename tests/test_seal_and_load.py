@@ -23,6 +23,7 @@ from tapeline.pipeline import warehouse
 from tapeline.pipeline.exchange import find_exchange, request_of
 from tapeline.pipeline.journal import Journal, open_journal_for_sealing
 from tapeline.pipeline.record import CapturedExchange, Record, make_record
+from tapeline.pipeline.redaction import Redactor
 from tapeline.pipeline.seal import seal
 
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal, recording, write_exchanges
@@ -288,10 +289,10 @@ def test_an_exchange_that_reading_fails_on_is_kept_as_it_is_and_holds_nothing_up
 ) -> None:
     make_journal(directory.root, [MadeUp(content="one"), MadeUp(content="two")])
 
-    def fail_on_one(captured: CapturedExchange, recorder_id: str) -> Record:
+    def fail_on_one(captured: CapturedExchange, recorder_id: str, redactor: Redactor | None) -> Record:
         if b"one" in captured.request[0][1]:
             raise RuntimeError("a fault of ours")
-        return make_record(captured, recorder_id)
+        return make_record(captured, recorder_id, redactor)
 
     monkeypatch.setattr(sealing, "make_record", fail_on_one)
     assert seal(directory).exchanges == 2

@@ -45,13 +45,14 @@ class MadeUp:
 
 
 @contextmanager
-def recording(root: Path, recorder_id: str = "recorder-1", run: str = "run-1") -> Iterator[JournalWriter]:
+def recording(root: Path, recorder_id: str = "recorder-1", run: str = "run-1", **about: str) -> Iterator[JournalWriter]:
     """A recorder's journal, held open as a living recorder holds it."""
     directory = DataDirectory(root)
     directory.create()
     presence = Lock(directory.presence(recorder_id))
     assert presence.take()
-    writer = JournalWriter(create_journal(directory.journal(recorder_id), {"recorder_id": recorder_id, "run": run}))
+    about |= {"recorder_id": recorder_id, "run": run}
+    writer = JournalWriter(create_journal(directory.journal(recorder_id), about))
     try:
         yield writer
     finally:
@@ -84,9 +85,11 @@ def write_exchanges(writer: JournalWriter, exchanges: Iterable[MadeUp], first_nu
     return ids
 
 
-def make_journal(root: Path, exchanges: Iterable[MadeUp], recorder_id: str = "recorder-1", run: str = "run-1") -> None:
+def make_journal(
+    root: Path, exchanges: Iterable[MadeUp], recorder_id: str = "recorder-1", run: str = "run-1", **about: str
+) -> None:
     """The journal of a recorder that is gone."""
-    with recording(root, recorder_id, run) as writer:
+    with recording(root, recorder_id, run, **about) as writer:
         write_exchanges(writer, exchanges)
 
 

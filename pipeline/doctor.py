@@ -23,6 +23,7 @@ from .errors import TapelineError
 from .journal import open_journal_for_sealing
 from .reports import fetch, find_report
 from .schema import DATASETS
+from .sqltext import sql_text
 
 Finding = tuple[str, str, Any]
 _PACKAGES = ("tapeline", "mitmproxy", "duckdb", "polars")
@@ -122,6 +123,8 @@ def _loaded(connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     )
     exchanges, with_problems = rows[0]
     yield "warehouse", "exchanges", f"{exchanges:,} loaded, {with_problems:,} not reassembled without loss"
+    for problem, count, example in fetch(connection, sql_text("problems"))[1]:
+        yield "warehouse", "reassembly", f"{count:,} exchanges: {problem} (for one, `tapeline show {example[-12:]}`)"
     _, losses = fetch(connection, find_report("losses").sql)
     if not losses:
         yield "losses", "not recorded", "nothing known to be lost"

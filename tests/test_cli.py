@@ -186,6 +186,16 @@ def test_runs_tail_and_show(recorded: Path) -> None:
     assert document["response"]["usage"] == {"prompt_tokens": 3, "completion_tokens": 2}
 
 
+def test_doctor_says_why_answers_were_not_reassembled_without_loss(data: Path) -> None:
+    broken = [MadeUp(body=f"data: {{}}\n\ndata: {text}\n\n".encode()) for text in ("[1]", "[2]", "3")]
+    make_journal(data, [MadeUp(), *broken])
+    tapeline_here("load", "--data", data)
+    findings = json.loads(tapeline_here("doctor", "--json", "--data", data).stdout)
+    (told,) = (finding["state"] for finding in findings if finding["what"] == "reassembly")
+    assert told.startswith("3 exchanges: event # is not a JSON object (for one, `tapeline show ")
+    assert {"4 loaded, 3 not reassembled without loss"} <= {finding["state"] for finding in findings}
+
+
 def test_doctor_says_how_things_are(recorded: Path) -> None:
     before = tapeline_here("doctor", "--data", recorded).stdout
     assert "stopped, 3 finished and 0 open exchanges to seal" in before

@@ -30,6 +30,8 @@ class MadeUp:
     finish_reason: str | None = "stop"
     usage: dict[str, Any] | None = field(default_factory=lambda: {"prompt_tokens": 3, "completion_tokens": 2})
     ended: bool = True
+    #: What was answered instead, whatever it is.
+    body: bytes | None = None
 
     @property
     def request(self) -> bytes:
@@ -38,6 +40,8 @@ class MadeUp:
 
     @property
     def response(self) -> bytes:
+        if self.body is not None:
+            return self.body
         message = {"role": "assistant", "content": self.text}
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
         completion = {"id": "chatcmpl-1", "object": "chat.completion", "model": self.model, "choices": [choice]}

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
-# Headers that describe the call and its limits. A name that ends in "-" stands for all that begin so.
+# Headers that describe the call and its limits. A name that ends in "-" stands for all that begin so. Of x402 only what
+# a server demands (`payment-required`) is here: what a client pays with is signed, and a receipt names its wallet.
 REQUEST_HEADERS = (
     "accept",
     "accept-encoding",
@@ -39,6 +40,7 @@ RESPONSE_HEADERS = (
     "anthropic-ratelimit-",
     "apim-request-id",
     "cache-control",
+    "connection",
     "content-encoding",
     "content-length",
     "content-type",
@@ -46,6 +48,7 @@ RESPONSE_HEADERS = (
     "openai-organization",
     "openai-processing-ms",
     "openai-version",
+    "payment-required",
     "ratelimit-",
     "request-id",
     "retry-after",

@@ -22,13 +22,15 @@ SECRETS = {
     "Proxy-Authorization": f"Basic {CANARY}-proxy",
     "X-Api-Key": f"{CANARY}-api-key",
     "Cookie": f"session={CANARY}-cookie",
+    "X-Payment": f"{CANARY}-signed-payment",
+    "Payment-Signature": f"{CANARY}-signed-payment",
     "X-Unheard-Of": f"{CANARY}-unheard-of",
 }
 
 
 def answer(conversation: Conversation) -> None:
     conversation.read_body()
-    conversation.answer(ANSWER, Set_Cookie=f"session={CANARY}-set-cookie")
+    conversation.answer(ANSWER, Set_Cookie=f"session={CANARY}-set-cookie", Payment_Response=f"{CANARY}-receipt")
 
 
 def stream_for_ever(conversation: Conversation) -> None:
@@ -93,3 +95,19 @@ def test_one_key_has_one_fingerprint(data: Path, authority: Path) -> None:
     assert first != second
     assert first.startswith("key-")
     assert without is None
+
+
+def test_what_is_to_be_paid_is_kept(data: Path, authority: Path) -> None:
+    """x402's version 2 has the requirements in a header alone; they are the server's, and no secret."""
+
+    def demand(conversation: Conversation) -> None:
+        conversation.read_body()
+        conversation.answer(b"{}", status=402, Payment_Required="eyJ4NDAyVmVyc2lvbiI6Mn0=", Connection="keep-alive")
+
+    with open_road("plain", data, demand, authority) as road, closing(road.connect()) as connection:
+        assert ask(connection, chat()) == (402, b"{}")
+    (row,) = query(data, "SELECT status_code, response_headers FROM exchanges")
+    assert row["status_code"] == 402
+    kept = {header["name"]: header["value"] for header in row["response_headers"]}
+    assert kept["payment-required"] == "eyJ4NDAyVmVyc2lvbiI6Mn0="
+    assert kept["connection"] == "keep-alive"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from .assembly import ChatAssembler, DeltaText
 from .decoding import MAX_DECODED_BYTES, ContentDecoder
@@ -24,6 +24,8 @@ _BLANK = b"\xef\xbb\xbf \t\r\n"
 DONE = "[DONE]"
 # A JSON object without choices that has one of these is an error: OpenAI's shape, and what web frameworks send.
 ERROR_FIELDS = ("error", "detail", "message")
+# Answers that need no choices, since one schema stands for all kinds (Bifrost: https://docs.getbifrost.ai/api-reference).
+OTHER_KINDS = ("text.completion", "embedding", "speech", "transcribe", "responses.completion")
 # How much of something that cannot be read is told in a problem.
 QUOTED_CHARACTERS = 200
 
@@ -128,7 +130,7 @@ class _WholeReader:
     def finish(self, _last_us: int) -> Answer:
         answer = Answer()
         payload = loads(bytes(self._data))
-        if isinstance(payload, dict) and payload.get("choices") is not None:
+        if _is_answer(payload):
             answer.completion = payload
             answer.error = payload if payload.get("error") is not None else None
             answer.finished = _is_finished(payload)
@@ -232,6 +234,10 @@ def is_error(payload: Any) -> bool:
     if payload.get("error") is not None:
         return True
     return payload.get("choices") is None and any(payload.get(name) is not None for name in ERROR_FIELDS)
+
+
+def _is_answer(payload: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(payload, dict) and (payload.get("choices") is not None or payload.get("object") in OTHER_KINDS)
 
 
 def body_text(data: bytes) -> str:

@@ -43,6 +43,7 @@ USAGE_PATHS: dict[str, tuple[Path, ...]] = {
 USAGE_PLACES: tuple[Path, ...] = (
     ("usage",),
     ("x_groq", "usage"),  # Groq's streams, unless `include_usage` was asked for
+    ("transcribe", "usage"),  # Bifrost's transcriptions
 )
 
 # Where a provider says itself what a call cost, in US dollars: place -> path in the completion.

@@ -33,6 +33,7 @@ CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
         ("finished without [DONE]", captured(PART, FINISH)),
         ("[DONE] without finish reason", captured(PART, DONE)),
         ("no stream", captured(COMPLETION, headers=JSON_HEADERS)),
+        ("an answer of another kind", captured(b'{"object":"speech","speech":{}}', headers=JSON_HEADERS)),
         ("client left after [DONE]", captured(PART, FINISH, DONE, ending=CLIENT_GONE)),
         ("client left after [DONE] alone said it", captured(PART, DONE, ending=CLIENT_GONE)),
         ("client left after the finish reason", captured(PART, FINISH, ending=CLIENT_GONE)),

@@ -129,6 +129,7 @@ def test_the_first_place_that_says_a_number_counts() -> None:
         ({"usage": None, "x_groq": {"usage": {"prompt_tokens": 1}}}, {"prompt_tokens": 1}),
         ({"usage": {"prompt_tokens": 2}, "x_groq": {"usage": {"prompt_tokens": 1}}}, {"prompt_tokens": 2}),
         ({"x_groq": "req_1"}, None),
+        ({"object": "transcribe", "transcribe": {"usage": {"prompt_tokens": 1}}}, {"prompt_tokens": 1}),
     ],
 )
 def test_where_the_usage_stands(completion: dict[str, Any] | None, usage: Any) -> None:

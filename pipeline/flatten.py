@@ -23,7 +23,7 @@ _RESPONSE_COLUMNS: dict[str, tuple[str, type]] = {
 }
 _MESSAGE_FIELDS = ("role", "content", "refusal")
 _DEFAULT_REASONING = REASONING_FIELDS[0]
-_LOGPROBS = LOGPROBS_FIELDS[0]
+_DEFAULT_LOGPROBS = LOGPROBS_FIELDS[0]
 _LEGACY_CALL = "function_call"
 
 
@@ -77,12 +77,14 @@ def _flatten_choice(choice: Object) -> Object:
     columns["reasoning"] = message[reasoning_field] if reasoning_field else None
     columns["finish_reason"] = choice["finish_reason"] if _fits(choice.get("finish_reason"), str) else None
     columns["tool_calls"] = _flatten_tool_calls(message)
-    logprobs = choice.get(_LOGPROBS)
-    columns["logprobs"] = dumps(logprobs) if logprobs is not None else None
+    logprobs_field = next((name for name in LOGPROBS_FIELDS if choice.get(name) is not None), None)
+    columns["logprobs"] = dumps(choice[logprobs_field]) if logprobs_field else None
     columns["extra"] = None
     extra: Object = {}
     if reasoning_field not in (None, _DEFAULT_REASONING):
         extra["reasoning_field"] = reasoning_field
+    if logprobs_field not in (None, _DEFAULT_LOGPROBS):
+        extra["logprobs_field"] = logprobs_field
     said = _rebuild_choice({**columns, "extra": dumps(extra) if extra else None})
     said_message = said.pop("message", {})
     if missing := {name: value for name, value in message.items() if not _same(said_message, name, value)}:
@@ -111,7 +113,7 @@ def _rebuild_choice(columns: Object) -> Object:
     if message or "message" in extra:
         choice["message"] = message
     if columns["logprobs"] is not None:
-        choice[_LOGPROBS] = loads(columns["logprobs"])
+        choice[extra.get("logprobs_field", _DEFAULT_LOGPROBS)] = loads(columns["logprobs"])
     if columns["finish_reason"] is not None:
         choice["finish_reason"] = columns["finish_reason"]
     choice |= extra.get("choice", {})

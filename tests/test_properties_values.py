@@ -97,7 +97,9 @@ message = object_with(
     tool_calls=st.lists(tool_call, max_size=3),
     function_call=call_body,
 )
-choice = object_with(index=st.integers(0, 3), message=message, finish_reason=text, logprobs=json_value, text=text)
+choice = object_with(
+    index=st.integers(0, 3), message=message, finish_reason=text, logprobs=json_value, log_probs=json_value, text=text
+)
 completion = object_with(
     id=text,
     object=text,

@@ -116,6 +116,24 @@ def test_usage_and_where_it_is_from(usages: list[Any], tokens: int | None, sourc
     assert (row["prompt_tokens"], row["usage_source"]) == (tokens, source)
 
 
+@pytest.mark.parametrize(
+    ("choice", "column"),
+    [
+        ({"logprobs": {"content": []}}, '{"content":[]}'),
+        ({"log_probs": {"content": []}}, '{"content":[]}'),
+        ({"logprobs": None, "log_probs": [1]}, "[1]"),
+        ({"logprobs": [1], "log_probs": [2]}, "[1]"),
+        ({"log_probs": None}, None),
+        ({"log_probs": False}, "false"),
+    ],
+)
+def test_log_probabilities_have_one_column_however_they_are_spelled(choice: dict[str, Any], column: str | None) -> None:
+    body = {"choices": [choice]}
+    row = answered(body)
+    assert row["choices"][0]["logprobs"] == column
+    assert rebuild_completion(row) == body
+
+
 def test_without_an_answer_nothing_is_made_up() -> None:
     row = row_of(captured(status=None, ending=None))
     known = {name for name, value in row.items() if value not in (None, [])}

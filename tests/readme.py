@@ -7,8 +7,12 @@ import click
 from tapeline.pipeline.cli import tapeline
 from tapeline.pipeline.provider import WORKLOAD
 from tapeline.pipeline.question import VOLATILE_FIELDS
+from tapeline.pipeline.record import make_record
 from tapeline.pipeline.reports import all_reports
 from tapeline.pipeline.schema import DATASETS, LINKS, OUTCOMES, Column
+from tapeline.pipeline.usage import USAGE_PATHS
+
+from .support.systems import Line, System, all_systems
 
 HELP_WIDTH = 100
 
@@ -55,6 +59,13 @@ def volatile_fields() -> str:
     return ", ".join(f"`{name}`" for name in VOLATILE_FIELDS) + "."
 
 
+def system_table() -> str:
+    """A line a system of `tests/systems`: what is its own, by the column that holds it, and how that is known."""
+    systems = sorted(all_systems(), key=lambda system: system.about["order"])
+    rows = [f"| {system.about['name']} | {_own(system)} | {_proof(system)} |" for system in systems]
+    return "\n".join(["| system | what is its own, and where it is | tested with |", "| --- | --- | --- |", *rows])
+
+
 def demo_size() -> str:
     """What the demo's workload is."""
     return f"{len(WORKLOAD)} calls to {len({call.host for call in WORKLOAD})} hosts"
@@ -63,6 +74,56 @@ def demo_size() -> str:
 def _columns(columns: tuple[Column, ...]) -> str:
     rows = [f"| `{column.name}` | {column.kind} | {column.description} |" for column in columns]
     return "\n".join(["| column | kind | what it holds |", "| --- | --- | --- |", *rows])
+
+
+def _own(system: System) -> str:
+    """How a system behaves, then the lines that are marked as its own, grouped by column."""
+    columns: dict[str, dict[str, list[str]]] = {}
+    for line in system.lines:
+        if line.is_peculiar:
+            name, value = _label(line)
+            values = columns.setdefault(_column(line), {}).setdefault(name, [])
+            values += [value] if value not in ("", *values) else []
+    return "<br>".join(
+        [system.about["behaviour"], *(f"{column}: {_named(names)}" for column, names in columns.items())]
+    )
+
+
+def _named(names: dict[str, list[str]]) -> str:
+    return ", ".join(f"`{name}`" + (f" ({', '.join(values)})" if values else "") for name, values in names.items())
+
+
+def _column(line: Line) -> str:
+    home = line.homes[0]
+    if home == "nowhere":
+        return "not recorded"
+    if home in USAGE_PATHS:
+        return "token columns"
+    if home.startswith("tool_calls."):
+        return "`tool_calls`"
+    return "a column of that name" if home == line.path else f"`{home}`"
+
+
+def _label(line: Line) -> tuple[str, str]:
+    """The name of what a line speaks of, without what leads there and what is in it, and the value it is about."""
+    value = (line.wanted or "").removeprefix("is ").removeprefix("= ").strip('"')
+    if line.homes[0] in USAGE_PATHS:
+        return line.path.rpartition(".")[0], value
+    if line.place == "error":
+        return line.path.partition("[]")[0], value
+    path = line.path.removeprefix("messages[].") if line.place == "request" else line.path
+    for way in ("content[].", "choices[].", "message.", "delta."):
+        path = path.removeprefix(way)
+    return path.partition(".")[0].removesuffix("[]"), value
+
+
+def _proof(system: System) -> str:
+    exchanges = system.exchanges
+    statuses = ", ".join(str(status) for status in sorted({exchange.status for exchange in exchanges}))
+    rows = [make_record(exchange.captured([exchange.answer]), "").row for exchange in exchanges]
+    filled = sum(any(row[column.name] is not None for row in rows) for column in DATASETS["exchanges"].columns)
+    named = f"{len(system.lines)} documented fields and values, {filled} columns filled"
+    return f"{len(exchanges)} exchanges, status {statuses}; {named}"
 
 
 def _table(left: str, right: str, rows: list[str]) -> str:

@@ -282,6 +282,15 @@ def test_absolute_form_chooses_the_dialect_by_its_host(provider: BuiltInProvider
     assert (sent.host, sent.path) == ("api.router402.xyz", "/v1/chat/completions")
 
 
+def test_tunnel_chooses_the_dialect_by_its_host(provider: BuiltInProvider) -> None:
+    data = json.dumps(payload := request("gpt-4o-mini", user="tunnel"))
+    with closing(connect(provider)) as connection:
+        connection.set_tunnel("api.example-llm.test", 80)
+        connection.request("POST", "/api/v1/chat/completions", data, {"Authorization": KEY})
+        assert "completion" in json.loads(connection.getresponse().read())["object"]
+    assert last_sent(provider, payload).host == "api.example-llm.test"
+
+
 def test_chunked_request_and_connection_kept_alive(provider: BuiltInProvider) -> None:
     data = json.dumps(request("gpt-4o-mini")).encode()
     with closing(connect(provider)) as connection:

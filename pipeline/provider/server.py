@@ -1,8 +1,8 @@
 """The provider on the wire: HTTP/1.1 on loopback, events one write each, and a note of all that was sent.
 
-A request may name its target as a server's (`/v1/...`) or as a proxy's (`http://api.aiand.com/v1/...`): both
-are answered here, in the dialect of the host named, and nothing is ever connected to. What is said is left to
-`answers` and `dialects`; comparing it with what somebody recorded is left to the caller.
+A request may name its target as a server's (`/v1/...`) or as a proxy's (`http://api.aiand.com/v1/...`, or after a
+CONNECT): all are answered here, in the dialect of the host named, and nothing is ever connected to. What is said is
+left to `answers` and `dialects`; comparing it with what somebody recorded is left to the caller.
 """
 
 from __future__ import annotations
@@ -193,6 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             request = None
         self._serve(request)
+
+    def do_CONNECT(self) -> None:
+        # The tunnel ends here: what comes through it names its host once more.
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
 
     def _serve(self, request: Any) -> None:
         self.body = bytearray()

@@ -35,7 +35,7 @@ lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	  --group dev --output-file requirements.lock pyproject.toml
 
 clean: ## remove what make made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .node build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Use the first Python >= 3.12 that really starts (a pyenv shim may not); with none, let uv fetch one.
 $(VENV)/.ready: pyproject.toml requirements.lock

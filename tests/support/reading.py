@@ -11,7 +11,9 @@ from typing import Any
 
 from tapeline.pipeline.provider import JsonObject
 
-_TEXTS = ("content", "refusal", "reasoning_content")
+_REASONING = ("reasoning_content", "reasoning", "thought")
+_TEXTS = ("content", "refusal", *_REASONING)
+_LOGPROBS = ("logprobs", "log_probs")
 
 
 def events_in(body: bytes | str) -> Iterator[JsonObject]:
@@ -42,13 +44,13 @@ def summary(completion: JsonObject) -> list[JsonObject]:
             "index": choice["index"],
             "content": choice["message"].get("content"),
             "refusal": choice["message"].get("refusal"),
-            "reasoning": choice["message"].get("reasoning_content"),
+            "reasoning": _first(choice["message"], _REASONING),
             "finish_reason": choice.get("finish_reason"),
             "tool_calls": [
-                (call["id"], call["function"]["name"], call["function"]["arguments"])
-                for call in choice["message"].get("tool_calls") or []
+                (call.get("id"), call["function"]["name"], call["function"]["arguments"])
+                for call in _calls(choice["message"])
             ],
-            "logprobs": choice.get("logprobs"),
+            "logprobs": _first(choice, _LOGPROBS),
         }
         for choice in completion["choices"]
     ]
@@ -66,6 +68,16 @@ def recorded_summary(row: JsonObject) -> list[JsonObject]:
     ]
 
 
+def _first(values: JsonObject, names: tuple[str, ...]) -> Any:
+    return next((values[name] for name in names if values.get(name) is not None), None)
+
+
+def _calls(message: JsonObject) -> list[JsonObject]:
+    """A message's tool calls; the legacy function call is one without an id."""
+    legacy = message.get("function_call")
+    return message.get("tool_calls") or ([{"function": legacy}] if legacy else [])
+
+
 def _join_choice(choice: JsonObject, part: JsonObject) -> None:
     message, delta = choice["message"], part["delta"]
     for name in _TEXTS:
@@ -73,15 +85,22 @@ def _join_choice(choice: JsonObject, part: JsonObject) -> None:
             message[name] = message.get(name, "") + delta[name]
     for call in delta.get("tool_calls") or []:
         _join_call(message.setdefault("tool_calls", []), call)
+    if delta.get("function_call"):
+        _join_function(message.setdefault("function_call", {"arguments": ""}), delta["function_call"])
     choice["finish_reason"] = part["finish_reason"] or choice.get("finish_reason")
-    if part.get("logprobs"):
-        _join_logprobs(choice, part["logprobs"])
+    if logprobs := _first(part, _LOGPROBS):
+        _join_logprobs(choice, logprobs)
 
 
 def _join_call(calls: list[JsonObject], delta: JsonObject) -> None:
     if delta["index"] == len(calls):
-        calls.append({"id": delta["id"], "function": {"name": delta["function"]["name"], "arguments": ""}})
-    calls[delta["index"]]["function"]["arguments"] += delta["function"]["arguments"]
+        calls.append({"id": delta["id"], "function": {"arguments": ""}})
+    _join_function(calls[delta["index"]]["function"], delta["function"])
+
+
+def _join_function(function: JsonObject, delta: JsonObject) -> None:
+    function.update({name: value for name, value in delta.items() if name == "name"})
+    function["arguments"] += delta["arguments"]
 
 
 def _join_logprobs(choice: JsonObject, part: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from tapeline.pipeline.reports import all_reports
 from tapeline.pipeline.schema import DATASETS, LINKS, OUTCOMES, Column
 from tapeline.pipeline.usage import USAGE_PATHS
 
+from .support.sdk.deviations import CLIENTS, read_kinds, read_versions
 from .support.systems import Line, System, all_systems
 
 HELP_WIDTH = 100
@@ -124,6 +125,23 @@ def _proof(system: System) -> str:
     filled = sum(any(row[column.name] is not None for row in rows) for column in DATASETS["exchanges"].columns)
     named = f"{len(system.lines)} documented fields and values, {filled} columns filled"
     return f"{len(exchanges)} exchanges, status {statuses}; {named}"
+
+
+def sdk_versions() -> str:
+    """The SDKs that were compared."""
+    versions = read_versions()
+    return f"(openai {versions['python']} for Python, {versions['node']} for Node)"
+
+
+def sdk_deviations() -> str:
+    """A line a reason why SDKs read a stream otherwise, with how many of the tests' answers show it."""
+    rows = [
+        " | ".join(
+            ["", kind.what, *(str(len(kind.streams(client)) or "") for client in CLIENTS), kind.ours, ""]
+        ).strip()
+        for kind in read_kinds().values()
+    ]
+    return "\n".join(["| what the SDK does | Python | Node | what is recorded |", "| --- | --: | --: | --- |", *rows])
 
 
 def _table(left: str, right: str, rows: list[str]) -> str:

@@ -9,27 +9,22 @@ installed, and later, by `tapeline load`, where it is not. Needs nothing but mit
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import os
 import platform
 import re
 import secrets
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from mitmproxy import connection, ctx, exceptions, http, version
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy import server_hooks
 
 if TYPE_CHECKING or __package__ == "tapeline.addons":
-    from .tapeline_journal import JournalWriter, Lock, create_journal
     from .tapeline_paths import DEFAULT_DATA, DataDirectory
     from .tapeline_privacy import (
         REQUEST_HEADERS,
@@ -40,8 +35,10 @@ if TYPE_CHECKING or __package__ == "tapeline.addons":
         kept_path,
         load_salt,
     )
+    from .tapeline_sealing import Sealing, can_seal
+    from .tapeline_station import Station
+    from .tapeline_writer import JournalWriter
 else:  # As a script: mitmproxy runs this file outside its package, with this folder on sys.path.
-    from tapeline_journal import JournalWriter, Lock, create_journal
     from tapeline_paths import DEFAULT_DATA, DataDirectory
     from tapeline_privacy import (
         REQUEST_HEADERS,
@@ -52,10 +49,16 @@ else:  # As a script: mitmproxy runs this file outside its package, with this fo
         kept_path,
         load_salt,
     )
+    from tapeline_sealing import Sealing, can_seal
+    from tapeline_station import Station
+    from tapeline_writer import JournalWriter
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PATH = r"/chat/completions/?$"
+# Images and recordings travel in bodies, of tens of megabytes at most; far above lies what is no chat.
+DEFAULT_MAX_BODY = 256 * 1024 * 1024
+OVER_LIMIT = "over tapeline_max_body"
 
 
 class Capture:
@@ -64,7 +67,7 @@ class Capture:
     No dataclass: those look their module up in `sys.modules`, where a script that mitmproxy runs does not stand.
     """
 
-    def __init__(self, number: int, client_id: str, writer: JournalWriter) -> None:
+    def __init__(self, number: int, client_id: str, writer: JournalWriter, max_body: int) -> None:
         self.number = number
         self.exchange_id = uuid7(time.time_ns())
         self.client_id = client_id
@@ -73,20 +76,23 @@ class Capture:
         self.ended = False
         self.times: dict[str, int] = {}
         self.writer = writer
+        self._room = {"request": max_body, "response": max_body}
+        self._is_over_limit = False
         self._began_ns = time.monotonic_ns()
 
     def now_us(self) -> int:
         return (time.monotonic_ns() - self._began_ns) // 1000
 
-    def tee(self, part: str, on_fault: Callable[[], None]) -> Callable[[bytes], bytes]:
+    def tee(self, part: str) -> Callable[[bytes], bytes]:
         """A stream callable that notes each chunk and returns it unchanged, whatever happens inside."""
 
         def note_chunk(data: bytes) -> bytes:
             if data and not self.ended:
                 try:
-                    self.writer.add(part, self.number, (self.now_us(), data))
-                except Exception:  # noqa: BLE001 - nobody else guards a stream callable, and the chunk would be lost
-                    on_fault()
+                    self._note(part, data)
+                except Exception as error:  # noqa: BLE001 - nobody else guards a stream callable: the chunk would be lost
+                    with suppress(Exception):
+                        self.give_up(error)
             return data
 
         return note_chunk
@@ -94,8 +100,28 @@ class Capture:
     def end(self, **ending: Any) -> None:
         """Write the exchange's end, once; what comes later is not part of it."""
         if not self.ended:
-            self.ended = True
             self.writer.add("ending", self.number, {"ended_us": self.now_us(), **self.times, **ending})
+            self.ended = True
+
+    def give_up(self, error: Exception) -> None:
+        """Record nothing more after a fault, and count the exchange, once."""
+        if not self.ended:
+            self.ended = True
+            self.writer.count_fault(f"recorder: {error!r}", self.number)
+
+    def _note(self, part: str, data: bytes) -> None:
+        at_us, room = self.now_us(), self._room[part]
+        if len(data) <= room:
+            self._room[part] = room - len(data)
+            self.writer.add(part, self.number, (at_us, data))
+            return
+        skipped = len(data) - room
+        self._room[part] = 0
+        if room:
+            self.writer.add(part, self.number, (at_us, data[:room]))
+        self.writer.add(f"{part}_skipped", self.number, (at_us, skipped))
+        self.writer.count_loss(OVER_LIMIT, 0 if self._is_over_limit else 1, skipped)
+        self._is_over_limit = True
 
 
 class Recorder:
@@ -105,19 +131,23 @@ class Recorder:
         self.seen = 0
         self.run = ""
         self.recorder_id = ""
+        self._lost = 0
         self._captures: dict[str, Capture] = {}
-        self._counted_connections: set[str] = set()
+        self._counted_connections: WeakSet[connection.Server] = WeakSet()
         self._path = re.compile(DEFAULT_PATH)
-        self._faults = 0
         self._salt = b""
         self._writer: JournalWriter | None = None
-        self._presence: Lock | None = None
-        self._sealing: subprocess.Popen[bytes] | None = None
+        self._sealing: Sealing | None = None
 
     @property
     def recording(self) -> bool:
         """Whether there is a journal to write to."""
         return self._writer is not None
+
+    @property
+    def lost(self) -> int:
+        """Exchanges that are not recorded so far, or not wholly."""
+        return self._lost if self._writer is None else self._writer.lost
 
     @property
     def live(self) -> int:
@@ -129,6 +159,12 @@ class Recorder:
         loader.add_option("tapeline_run", str, "", "Label of this recording; the time of its start if empty.")
         loader.add_option(
             "tapeline_path", str, DEFAULT_PATH, "Regular expression; a POST whose path matches is recorded."
+        )
+        loader.add_option(
+            "tapeline_max_body",
+            int,
+            DEFAULT_MAX_BODY,
+            "Bytes kept of a request's body, and of an answer's; all of it passes.",
         )
         loader.add_option(
             "tapeline_seal",
@@ -145,6 +181,10 @@ class Recorder:
                 raise exceptions.OptionsError(
                     f"tapeline_path is not a regular expression ({error}): {ctx.options.tapeline_path!r}"
                 ) from error
+        if "tapeline_max_body" in updated and ctx.options.tapeline_max_body < 0:
+            raise exceptions.OptionsError(
+                f"tapeline_max_body is a number of bytes, not {ctx.options.tapeline_max_body}."
+            )
         if self._writer is not None and updated & {"tapeline_data", "tapeline_run"}:
             raise exceptions.OptionsError(
                 "tapeline_data and tapeline_run stay as they are while recording: restart to change them."
@@ -163,13 +203,16 @@ class Recorder:
             logger.info("Tapeline records to %s (run %s)", ctx.options.tapeline_data, self.run)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.request.method == "POST" and self._path.search(flow.request.path.partition("?")[0]):
+        if self._is_chat(flow):
+            flow.request.stream = True  # also where recording it fails
             self._shield(self._begin, flow)
 
     def request(self, flow: http.HTTPFlow) -> None:
         self._shield(self._note_request_end, flow)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response is not None and self._is_chat(flow):
+            flow.response.stream = True
         self._shield(self._note_answer, flow)
 
     def response(self, flow: http.HTTPFlow) -> None:
@@ -185,33 +228,21 @@ class Recorder:
                 capture.end(how="response")
                 del self._captures[flow_id]
 
-    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        self._counted_connections.discard(data.server.id)
-
     def done(self) -> None:
         """mitmproxy is stopping: streams that still run end here, with what they have."""
-        for capture in list(self._captures.values()):
-            capture.end(how="stopped")
+        for capture in self._captures.values():
+            with suppress(Exception):
+                capture.end(how="stopped")
         self._captures.clear()
         if self._writer is not None:
-            if not self._writer.close():
-                logger.error("Tapeline could not write the end of its journal in time.")
-            self._writer = None
-        if self._presence is not None:
-            self._presence.release()
-        if self._sealing is not None and self._sealing.stdin is not None:
-            # The end of its input tells the sealing process that the recording is over.
-            with suppress(OSError):
-                self._sealing.stdin.close()
+            self._writer.close()
+            self._lost, self._writer = self._writer.lost, None
+        if self._sealing is not None:
+            self._sealing.end()
 
     def wait_until_sealed(self, seconds: float) -> bool:
         """After `done`: wait for the sealing process's last pass; False when it took longer or never ran."""
-        if self._sealing is None:
-            return False
-        try:
-            return self._sealing.wait(seconds) == 0
-        except subprocess.TimeoutExpired:
-            return False
+        return self._sealing is not None and self._sealing.wait(seconds)
 
     def _open(self) -> None:
         directory = DataDirectory(Path(ctx.options.tapeline_data).expanduser().absolute())
@@ -226,30 +257,30 @@ class Recorder:
         }
         directory.create()
         self._salt = load_salt(directory.salt)
-        self._presence = Lock(directory.presence(self.recorder_id))
-        self._presence.take()
-        self._writer = JournalWriter(create_journal(directory.journal(self.recorder_id), about))
-        if ctx.options.tapeline_seal:
-            self._sealing = start_sealing(directory)
+        self._writer = JournalWriter(Station(directory, about))
+        if ctx.options.tapeline_seal and can_seal():
+            self._sealing = Sealing(directory.root, directory.seal_log)
+            self._sealing.start()
+
+    def _is_chat(self, flow: http.HTTPFlow) -> bool:
+        return flow.request.method == "POST" and bool(self._path.search(flow.request.path.partition("?")[0]))
 
     def _shield(self, step: Callable[[http.HTTPFlow], None], flow: http.HTTPFlow) -> None:
         try:
             step(flow)
-        except Exception:  # noqa: BLE001 - a recording fault is counted, never passed on to the traffic
-            self._count_fault()
-
-    def _count_fault(self) -> None:
-        self._faults += 1
-        if self._faults == 1:
-            logger.exception("Tapeline met a fault of its own: traffic goes on, the losses are counted.")
-        if self._writer is not None:
-            self._writer.count_loss(f"recorder: {sys.exc_info()[1]!r}"[:500], 1, 0)
+        except Exception as error:  # noqa: BLE001 - a recording fault is counted, never passed on to the traffic
+            capture = self._captures.pop(flow.id, None)
+            if capture is not None:
+                capture.give_up(error)
+            elif self._writer is not None:
+                self._writer.count_fault(f"recorder: {error!r}")
 
     def _begin(self, flow: http.HTTPFlow) -> None:
         if self._writer is None:
             return
         self.seen += 1
-        capture = Capture(self.seen, flow.client_conn.id, self._writer)
+        capture = Capture(self.seen, flow.client_conn.id, self._writer, ctx.options.tapeline_max_body)
+        self._captures[flow.id] = capture
         request = flow.request
         headers = list(request.headers.items(multi=True))
         key = find_key(headers, request.path)
@@ -268,8 +299,7 @@ class Recorder:
             "api_key_id": fingerprint(key, self._salt) if key else None,
         }
         self._writer.add("head", capture.number, head)
-        self._captures[flow.id] = capture
-        request.stream = capture.tee("request", self._count_fault)
+        request.stream = capture.tee("request")
 
     def _note_request_end(self, flow: http.HTTPFlow) -> None:
         if capture := self._captures.get(flow.id):
@@ -281,7 +311,7 @@ class Recorder:
         capture = self._captures.get(flow.id)
         if capture is None or flow.response is None:
             return
-        flow.response.stream = capture.tee("response", self._count_fault)
+        flow.response.stream = capture.tee("response")
         capture.times["response_headers_us"] = capture.now_us()
         headers = flow.response.headers.items(multi=True)
         answer = {
@@ -299,7 +329,7 @@ class Recorder:
             self._end_if_done(flow, capture)
 
     def _note_error(self, flow: http.HTTPFlow) -> None:
-        if capture := self._captures.pop(flow.id, None):
+        if capture := self._captures.get(flow.id):
             capture.end(
                 how="response" if capture.response_done else "error",
                 error=flow.error.msg if flow.error else None,
@@ -307,6 +337,7 @@ class Recorder:
                 server_connected=flow.server_conn.connected,
                 server_reached=flow.server_conn.timestamp_tcp_setup is not None,
             )
+            del self._captures[flow.id]
 
     def _end_if_done(self, flow: http.HTTPFlow, capture: Capture) -> None:
         # A server may answer before it has all of the request, whose bytes are still to come then.
@@ -317,9 +348,9 @@ class Recorder:
     def _connection_times(self, flow: http.HTTPFlow) -> dict[str, int]:
         """Times of connecting, where it is this exchange that opened the connection."""
         server = flow.server_conn
-        if server.id in self._counted_connections or not server.timestamp_tcp_setup:
+        if server in self._counted_connections or not server.timestamp_tcp_setup:
             return {}
-        self._counted_connections.add(server.id)
+        self._counted_connections.add(server)
         times = {}
         if server.timestamp_start:
             times["connect_us"] = _microseconds(server.timestamp_tcp_setup - server.timestamp_start)
@@ -339,32 +370,6 @@ def uuid7(now_ns: int) -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def start_sealing(directory: DataDirectory) -> subprocess.Popen[bytes] | None:
-    """Start `tapeline seal --follow` beside the recording; None where Tapeline is not installed.
-
-    It lives in a session of its own, so that a Ctrl-C meant for the recorder does not end it, and learns from the
-    end of its standard input that the recorder is gone.
-    """
-    try:
-        installed = importlib.util.find_spec("tapeline.pipeline") is not None
-    except ModuleNotFoundError:
-        installed = False
-    if not installed:
-        return None
-    # -P: without it `-m` would put the working folder, which is the user's, before the standard library.
-    log = os.open(directory.seal_log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "tapeline.pipeline", "seal", "--follow", "--data", str(directory.root)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    finally:
-        os.close(log)
 
 
 addons = [Recorder()]

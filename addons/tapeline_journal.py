@@ -1,8 +1,8 @@
 """The journal: an SQLite file (WAL) that holds what passed through one recorder until it is sealed.
 
 This module owns the file format, for the recorder that writes it and for sealing, which reads it and empties it.
-Rows are bytes and times as they came; what they mean is decided at sealing. It leaves it to the caller which
-exchanges are recorded and which headers may be kept.
+Rows are bytes and times as they came; what they mean is decided at sealing. When entries are written, and what happens
+when they cannot be, is the writer's business.
 
 A recorder holds a lock beside its journal for as long as it lives. The operating system drops it with the
 process, so that sealing can tell a running recorder from a dead one, however it died.
@@ -11,18 +11,17 @@ process, so that sealing can tell a running recorder from a dead one, however it
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sqlite3
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING or __package__ == "tapeline.addons":
+    from .tapeline_ledger import Loss, has_name
+else:
+    from tapeline_ledger import Loss, has_name
 
 # Version 1: first form.
 JOURNAL_VERSION = 1
@@ -43,7 +42,7 @@ CREATE TABLE exchange (
 );
 
 -- A row per stretch of body bytes. `chunks` is a JSON list of [microseconds since the start, bytes], one a chunk
--- as it passed through the proxy.
+-- as it passed through the proxy. Of bytes over the limit of a body only the number is kept, and `data` is empty.
 CREATE TABLE piece (
   id INTEGER PRIMARY KEY,
   number INTEGER NOT NULL,
@@ -67,14 +66,8 @@ CREATE TABLE loss (
 CREATE TABLE written_content (content_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
-# Chunks are gathered this long before they are written: half of what a kill may cost (200 ms), less the write itself.
-FLUSH_SECONDS = 0.05
-# What waits for a disk that does not take it, at most. Above it the waiting exchanges are given up and counted.
-MAX_PENDING_BYTES = 256 * 1024 * 1024
-# How often a disk that does not take it is tried again.
-RETRY_SECONDS = 1.0
-# Rough size of an entry beside its body bytes, so that many small entries count as well.
-ENTRY_OVERHEAD_BYTES = 512
+# What SQLite keeps beside a database, by the ends of the names.
+COMPANIONS = ("-wal", "-shm", "-journal")
 # Sealing's transactions are short; longer than this the writer tries again at its next turn.
 BUSY_SECONDS = 5.0
 
@@ -83,24 +76,81 @@ Entry = tuple[str, int, Any]
 
 def open_journal(path: Path) -> sqlite3.Connection:
     """Connect to an existing journal. The caller closes it; the journal may be in use by others."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = NORMAL")
+    # Without the mode, a journal that is removed at this moment would come back as an empty file.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def create_journal(path: Path, about: dict[str, str]) -> sqlite3.Connection:
     """Make a new, private journal; `about` is kept with it as it is."""
-    # Under its own name it is whole: sealing may look at it at any moment.
-    unfinished = path.with_suffix(".new")
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     rows = {"version": str(JOURNAL_VERSION), **about}
-    with closing(open_journal(unfinished)) as connection:
+    with _unfinished(path) as connection:
         connection.executescript(SCHEMA)
         connection.executemany("INSERT INTO about VALUES (?, ?)", rows.items())
-    unfinished.rename(path)
+    return _open_new(path)
+
+
+def move_journal(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Write a journal that has lost its name, but is still open, under that name again; closes the old connection."""
+    with _unfinished(path) as copy:
+        connection.backup(copy)
+        # What is left of the old journal, SQLite would take for the new one's.
+        for suffix in COMPANIONS:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    moved = _open_new(path)
+    connection.close()
+    return moved
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a new file, which gets its name at the end: sealing may look at it from then on."""
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    private_file(unfinished)
+    try:
+        with closing(open_journal(unfinished)) as connection:
+            yield connection
+        unfinished.rename(path)
+    except BaseException:
+        for suffix in ("", *COMPANIONS):
+            unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+        raise
+
+
+def _open_new(path: Path) -> sqlite3.Connection:
     connection = open_journal(path)
-    connection.execute("PRAGMA journal_mode = WAL")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        last_commit(connection)  # reading makes the write-ahead log
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def last_commit(connection: sqlite3.Connection) -> int:
+    """The number of the recorder's last transaction that is in the journal."""
+    row = connection.execute("SELECT value FROM about WHERE name = 'last_commit'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def write_entries(connection: sqlite3.Connection, commit: int, entries: Iterable[Entry], losses: list[Loss]) -> None:
+    """Write what is to be in the journal after the commit of that number; the caller's transaction holds it together.
+
+    An entry is `head`, `answer` or `ending` with a dict, `request` or `response` with (microseconds, bytes), and
+    `request_skipped` or `response_skipped` with (microseconds, number of bytes that are not kept).
+    """
+    for kind, numbered in _by_kind(entries):
+        _WRITERS[kind](connection, numbered)
+    _write_losses(connection, losses)
+    connection.execute("INSERT OR REPLACE INTO about VALUES ('last_commit', ?)", (str(commit),))
 
 
 class Lock:
@@ -110,13 +160,14 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._status: os.stat_result | None = None
 
     def take(self, seconds: float = 0.0) -> bool:
         """Take the lock, waiting at most so long; False when somebody else has it."""
-        private_file(self._path)
-        connection = sqlite3.connect(self._path, timeout=seconds, isolation_level=None, check_same_thread=False)
+        private_file(self.path)
+        connection = sqlite3.connect(self.path, timeout=seconds, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -125,7 +176,12 @@ class Lock:
                 return False
             raise
         self._connection = connection
+        self._status = self.path.stat()
         return True
+
+    def is_there(self) -> bool:
+        """Whether the file that is locked still has its name."""
+        return self._status is not None and has_name(self._status, self.path)
 
     def release(self) -> None:
         if self._connection is not None:
@@ -148,123 +204,6 @@ def is_locked(path: Path) -> bool:
 def private_file(path: Path) -> None:
     """Make an empty file that only its owner may read, unless it is there."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-
-
-class JournalWriter:
-    """Writes entries to a journal from a thread of its own, so that the caller never waits for a disk.
-
-    `add` only puts an entry on a queue. The thread gathers for `FLUSH_SECONDS` and writes what it has in one
-    transaction. When the disk does not take it, the entries wait in memory up to a limit, after which the
-    exchanges that wait are given up and counted; the count is written as soon as the disk takes it.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, *, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
-        self._connection = connection
-        self._max_pending_bytes = max_pending_bytes
-        self._queue: deque[Entry] = deque()
-        self._waiting: list[Entry] = []
-        self._given_up: set[int] = set()
-        self._losses: list[tuple[int, str, int, int]] = []
-        self._faulty = False
-        self._deadline = 0.0
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tapeline-journal", daemon=True)
-        self._thread.start()
-
-    def add(self, kind: str, number: int, value: Any) -> None:
-        """Queue an entry: `head`, `answer`, `ending` with a dict; `request`, `response` with (microseconds, bytes)."""
-        self._queue.append((kind, number, value))
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def count_loss(self, reason: str, exchanges: int, size: int) -> None:
-        """Note that something could not be recorded; it is written to the ledger with the next entries."""
-        self._losses.append((time.time_ns() // 1000, reason, exchanges, size))
-        self._wake.set()
-
-    def close(self, seconds: float = 10.0) -> bool:
-        """Write what waits and close the journal; False when the disk did not take all of it in that time."""
-        self._deadline = time.monotonic() + seconds
-        self._closing.set()
-        self._wake.set()
-        self._thread.join(seconds + RETRY_SECONDS)
-        return not self._thread.is_alive() and not self._waiting
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wake.wait()
-            self._closing.wait(RETRY_SECONDS if self._waiting else FLUSH_SECONDS)
-            self._wake.clear()
-            self._flush()
-            if self._waiting:
-                self._wake.set()
-        self._flush()
-        while self._waiting and time.monotonic() < self._deadline:
-            time.sleep(FLUSH_SECONDS)
-            self._flush()
-        if self._waiting:
-            lost = len({number for _, number, _ in self._waiting})
-            logger.error("Tapeline could not write %d exchanges: the disk did not take them.", lost)
-        self._connection.close()
-
-    def _flush(self) -> None:
-        while self._queue:
-            entry = self._queue.popleft()
-            if entry[1] not in self._given_up:
-                self._waiting.append(entry)
-            elif entry[0] == "ending":
-                self._given_up.discard(entry[1])
-        losses = list(self._losses)
-        if not self._waiting and not losses:
-            return
-        try:
-            self._write(self._waiting, losses)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to live on and try again
-            self._note_fault(error)
-            self._give_up_beyond_limit(error)
-            return
-        self._waiting = []
-        del self._losses[: len(losses)]
-        self._note_recovery()
-
-    def _write(self, entries: list[Entry], losses: list[tuple[int, str, int, int]]) -> None:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for kind, numbered in _by_kind(entries):
-                _WRITERS[kind](connection, numbered)
-            connection.executemany("INSERT INTO loss (at_us, reason, exchanges, bytes) VALUES (?, ?, ?, ?)", losses)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    def _note_fault(self, error: Exception) -> None:
-        if not self._faulty:
-            self._faulty = True
-            logger.error("Tapeline cannot write its journal (%s): traffic goes on, recording waits.", error)
-
-    def _note_recovery(self) -> None:
-        if self._faulty:
-            self._faulty = False
-            logger.warning("Tapeline writes its journal again.")
-
-    def _give_up_beyond_limit(self, error: Exception) -> None:
-        size = sum(_entry_size(entry) for entry in self._waiting)
-        if size <= self._max_pending_bytes:
-            return
-        numbers = {number for _, number, _ in self._waiting}
-        finished = {number for kind, number, _ in self._waiting if kind == "ending"}
-        self._given_up |= numbers - finished
-        self._losses.append((time.time_ns() // 1000, f"journal: {error}", len(numbers), size))
-        self._waiting = []
-
-
-def _entry_size(entry: Entry) -> int:
-    body = len(entry[2][1]) if entry[0] in ("request", "response") else 0
-    return body + ENTRY_OVERHEAD_BYTES
 
 
 def _by_kind(entries: Iterable[Entry]) -> list[tuple[str, list[tuple[int, Any]]]]:
@@ -304,11 +243,37 @@ def _write_pieces(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, An
     return write
 
 
+def _write_skipped(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, Any]]], None]:
+    def write(connection: sqlite3.Connection, numbered: list[tuple[int, Any]]) -> None:
+        stretches: dict[int, tuple[int, int]] = {}
+        for number, (at_us, size) in numbered:
+            stretches[number] = (at_us, stretches.get(number, (0, 0))[1] + size)
+        rows = [(number, part, _json([stretch])) for number, stretch in stretches.items()]
+        connection.executemany("INSERT INTO piece (number, part, chunks, data) VALUES (?, ?, ?, x'')", rows)
+
+    return write
+
+
+def _write_losses(connection: sqlite3.Connection, losses: list[Loss]) -> None:
+    for loss in losses:
+        amounts = (loss.at_us, loss.exchanges, loss.bytes, loss.reason)
+        # A fault that goes on is one row a batch.
+        known = connection.execute(
+            "UPDATE loss SET at_us = ?, exchanges = exchanges + ?, bytes = bytes + ? "
+            "WHERE reason = ? AND batch IS NULL",
+            amounts,
+        )
+        if not known.rowcount:
+            connection.execute("INSERT INTO loss (at_us, exchanges, bytes, reason) VALUES (?, ?, ?, ?)", amounts)
+
+
 _WRITERS: dict[str, Callable[[sqlite3.Connection, list[tuple[int, Any]]], None]] = {
     "head": _write_heads,
     "request": _write_pieces("request"),
+    "request_skipped": _write_skipped("request"),
     "answer": _write_answers,
     "response": _write_pieces("response"),
+    "response_skipped": _write_skipped("response"),
     "ending": _write_endings,
 }
 

@@ -52,9 +52,17 @@ class DataDirectory:
         """The lock that a recorder holds for as long as it lives."""
         return self.journals / f"{recorder_id}.lock"
 
+    def ledger(self, recorder_id: str) -> Path:
+        """Where a recorder counts what it cannot record while its journal cannot be written."""
+        return self.journals / f"{recorder_id}.losses"
+
     def recorder_ids(self) -> list[str]:
         """The recorders that have a journal here, oldest first."""
         return sorted(path.stem for path in self.journals.glob("*.sqlite"))
+
+    def bare_ledgers(self) -> list[str]:
+        """The recorders of which nothing is left here but their ledger."""
+        return sorted({path.stem for path in self.journals.glob("*.losses")} - set(self.recorder_ids()))
 
     def create(self) -> None:
         """Make what is missing. Raises OSError where the directory cannot be written."""

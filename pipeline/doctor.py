@@ -16,6 +16,7 @@ import duckdb
 from cryptography import x509
 
 from tapeline.addons.tapeline_journal import is_locked
+from tapeline.addons.tapeline_ledger import read_ledger
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from . import warehouse
@@ -96,6 +97,9 @@ def _journals(directory: DataDirectory) -> Iterator[Finding]:
             recorder_id,
             f"{state}, {finished:,} finished and {unfinished:,} open exchanges to seal",
         )
+        notes = read_ledger(directory.ledger(recorder_id), journal.last_commit)
+        for loss in notes.losses if notes else ():
+            yield "journals", recorder_id, f"{loss.exchanges:,} exchanges are not in its journal: {loss.reason}"
 
 
 def _datasets(directory: DataDirectory) -> Iterator[Finding]:

@@ -29,12 +29,21 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = open_journal(path)
-        self.about: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM about"))
-        if self.about["version"] != str(JOURNAL_VERSION):
-            raise DataError(
-                f"{path} has journal version {self.about['version']}, this Tapeline reads {JOURNAL_VERSION}: "
-                "load it with the version that recorded it."
-            )
+        try:
+            self.about: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM about"))
+            if self.about["version"] != str(JOURNAL_VERSION):
+                raise DataError(
+                    f"{path} has journal version {self.about['version']}, this Tapeline reads {JOURNAL_VERSION}: "
+                    "load it with the version that recorded it."
+                )
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def last_commit(self) -> int:
+        """The number of the recorder's last transaction when the journal was opened."""
+        return int(self.about.get("last_commit", 0))
 
     def close(self) -> None:
         self._connection.close()

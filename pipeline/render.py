@@ -70,9 +70,10 @@ def cell(column: str, value: Any) -> str:
 
 def coverage_line(coverage: dict[str, Any]) -> str:
     """What the figures rest on, in a sentence."""
-    calls = coverage["calls"]
+    calls, lost = coverage["calls"], coverage["not_recorded"]
+    known_lost = f"NOT RECORDED: {lost:,} (see `tapeline doctor`)" if lost else "nothing known to be lost"
     if not calls:
-        return "No call matches."
+        return f"No call matches; {known_lost}."
     parts = [
         f"{calls:,} calls from {_minute(coverage['first_at'])} to {_minute(coverage['last_at'])} UTC",
         f"whole answers {_part(coverage['complete'], calls)}",
@@ -81,8 +82,7 @@ def coverage_line(coverage: dict[str, Any]) -> str:
     ]
     if coverage["reassembled_with_loss"]:
         parts.append(f"not reassembled without loss {coverage['reassembled_with_loss']:,}")
-    lost = coverage["not_recorded"]
-    parts.append(f"NOT RECORDED: {lost:,} (see `tapeline doctor`)" if lost else "nothing known to be lost")
+    parts.append(known_lost)
     return "; ".join(parts) + "."
 
 

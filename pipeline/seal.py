@@ -12,10 +12,12 @@ import sqlite3
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tapeline.addons.tapeline_journal import Lock, is_locked
+from tapeline.addons.tapeline_journal import COMPANIONS, Lock, is_locked
+from tapeline.addons.tapeline_ledger import read_ledger
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_privacy import load_salt
 
@@ -65,13 +67,13 @@ def privacy_of(about: dict[str, str], directory: DataDirectory) -> Privacy:
 def seal(directory: DataDirectory) -> Sealed:
     """Seal all that can be sealed now. Raises DataError when the disk does not take it, or another pass hangs."""
     total = Sealed()
-    if not directory.journals.is_dir() or not directory.recorder_ids():
+    if not directory.journals.is_dir() or not (directory.recorder_ids() or directory.bare_ledgers()):
         return total
     lock = Lock(directory.lock("seal"))
     if not lock.take(LOCK_SECONDS):
         raise DataError(f"Another sealing of {directory.root} has not ended for {LOCK_SECONDS:.0f} s: end it.")
     try:
-        for recorder_id in directory.recorder_ids():
+        for recorder_id in (*directory.recorder_ids(), *directory.bare_ledgers()):
             try:
                 _seal_recorder(directory, recorder_id, total)
             except DataError as error:
@@ -89,9 +91,10 @@ def follow(directory: DataDirectory) -> None:
     """Seal beside a running recorder until it is gone, which the end of standard input tells."""
     gone = threading.Event()
     threading.Thread(target=_wait_for_end_of_input, args=(gone,), daemon=True).start()
+    told: tuple[str, ...] = ()
     while not gone.wait(FOLLOW_SECONDS):
-        _seal_and_report(directory)
-    _seal_and_report(directory)
+        told = _seal_and_report(directory, told)
+    _seal_and_report(directory, told)
 
 
 def _wait_for_end_of_input(gone: threading.Event) -> None:
@@ -99,18 +102,37 @@ def _wait_for_end_of_input(gone: threading.Event) -> None:
     gone.set()
 
 
-def _seal_and_report(directory: DataDirectory) -> None:
+def _seal_and_report(directory: DataDirectory, told: tuple[str, ...]) -> tuple[str, ...]:
+    """Seal once, and say what was wrong, but for what was told the last time; gives all that was wrong."""
     try:
         problems = seal(directory).problems
     except DataError as error:
         problems = (str(error),)
-    for problem in problems:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        sys.stderr.write(f"{stamp} {problem}\n")
+    except (OSError, sqlite3.Error) as error:
+        problems = (f"{directory.root} could not be sealed and is tried again: {error}.",)
+    # The log lies on the disk that may be full.
+    with suppress(OSError):
+        for problem in problems:
+            if problem not in told:
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                sys.stderr.write(f"{stamp} {problem}\n")
+        sys.stderr.flush()
+    return problems
 
 
 def _seal_recorder(directory: DataDirectory, recorder_id: str, total: Sealed) -> None:
     alive = is_locked(directory.presence(recorder_id))
+    commit = None
+    if directory.journal(recorder_id).exists():
+        commit = _seal_journal(directory, recorder_id, total, alive=alive)
+    if not alive:
+        # Everything in it is on the disk, and nobody writes to it any more.
+        _seal_ledger(directory, recorder_id, commit, total)
+        _remove_journal(directory, recorder_id)
+
+
+def _seal_journal(directory: DataDirectory, recorder_id: str, total: Sealed, *, alive: bool) -> int:
+    """Seal what can be sealed of a journal; gives the number of its last commit."""
     journal = open_journal_for_sealing(directory.journal(recorder_id))
     try:
         before = total.batches
@@ -123,11 +145,9 @@ def _seal_recorder(directory: DataDirectory, recorder_id: str, total: Sealed) ->
             if total.exchanges >= goal:
                 break  # what has ended meanwhile is the next pass's, which makes fewer and larger files of it
         total.recorders += total.batches > before
+        return journal.last_commit
     finally:
         journal.close()
-    if not alive:
-        # Everything in it is on the disk, and nobody writes to it any more.
-        _remove_journal(directory, recorder_id)
 
 
 def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: Sealed) -> None:
@@ -142,7 +162,7 @@ def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: S
                 contents[content.content_id] = row if privacy.keeps_content else withheld_content(row)
     unwritten = journal.unwritten(list(contents))
     new = [row for content_id, row in contents.items() if content_id in unwritten]
-    losses = [_loss_row(journal, *loss) for loss in journal.losses(batch)]
+    losses = [_loss_row(recorder_id, journal.about["run"], *loss) for loss in journal.losses(batch)]
     name = f"{recorder_id}-{batch:06d}"
     write_batch(directory.dataset(CONTENT.name), CONTENT, name, new, lambda row: row["first_seen_at"])
     write_batch(directory.dataset(LOSSES.name), LOSSES, name, losses, lambda row: row["at"])
@@ -183,12 +203,22 @@ def _content_row(content: Content, first_seen_at: datetime) -> Row:
     }
 
 
-def _loss_row(journal: Journal, number: int, at_us: int, reason: str, exchanges: int, size: int) -> Row:
-    recorder_id = journal.about["recorder_id"]
+def _seal_ledger(directory: DataDirectory, recorder_id: str, commit: int | None, total: Sealed) -> None:
+    """Seal what a recorder that is gone has counted beside its journal, which may be gone as well."""
+    notes = read_ledger(directory.ledger(recorder_id), commit)
+    if notes is None:
+        return
+    rows = [_loss_row(recorder_id, notes.run, f"ledger-{n}", *loss) for n, loss in enumerate(notes.losses, 1)]
+    # The journal numbers its batches from 1: one that has to be repeated gives the same file again.
+    write_batch(directory.dataset(LOSSES.name), LOSSES, f"{recorder_id}-{0:06d}", rows, lambda row: row["at"])
+    total.losses += sum(row["exchanges"] for row in rows)
+
+
+def _loss_row(recorder_id: str, run: str, number: int | str, at_us: int, reason: str, exchanges: int, size: int) -> Row:
     return {
         "loss_id": f"{recorder_id}-{number}",
         "recorder_id": recorder_id,
-        "run": journal.about["run"],
+        "run": run,
         "at": datetime.fromtimestamp(at_us / 1_000_000, UTC),
         "reason": reason,
         "exchanges": exchanges,
@@ -197,7 +227,8 @@ def _loss_row(journal: Journal, number: int, at_us: int, reason: str, exchanges:
 
 
 def _remove_journal(directory: DataDirectory, recorder_id: str) -> None:
-    journal = directory.journal(recorder_id)
-    for path in (journal, directory.presence(recorder_id)):
-        for suffix in ("", "-wal", "-shm", "-journal"):
+    # The ledger first: without its journal, what it says would count.
+    directory.ledger(recorder_id).unlink(missing_ok=True)
+    for path in (directory.journal(recorder_id), directory.presence(recorder_id)):
+        for suffix in ("", *COMPANIONS):
             path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -5,15 +5,36 @@ from __future__ import annotations
 import sqlite3
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tapeline.addons import tapeline_journal
-from tapeline.addons.tapeline_journal import JournalWriter, Lock, create_journal, is_locked, open_journal
+from tapeline.addons import tapeline_writer
+from tapeline.addons.tapeline_journal import Lock, is_locked, open_journal
+from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.addons.tapeline_station import Station
+from tapeline.addons.tapeline_writer import JournalWriter
+
+from .support.disks import FaultyStation
 
 ABOUT = {"recorder_id": "r", "run": "run"}
 HEAD = {"exchange_id": "e"}
+
+
+@pytest.fixture
+def directory(data: Path) -> DataDirectory:
+    return DataDirectory(data)
+
+
+@pytest.fixture
+def path(directory: DataDirectory) -> Path:
+    return directory.journal("r")
+
+
+@pytest.fixture
+def writer(directory: DataDirectory) -> JournalWriter:
+    return JournalWriter(Station(directory, ABOUT))
 
 
 def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
@@ -31,9 +52,7 @@ def eventually(path: Path, sql: str, expected: list[tuple[object, ...]]) -> None
     assert rows(path, sql) == expected
 
 
-def test_what_is_added_is_written_without_being_asked(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    writer = JournalWriter(create_journal(path, ABOUT))
+def test_what_is_added_is_written_without_being_asked(path: Path, writer: JournalWriter) -> None:
     writer.add("head", 1, HEAD)
     writer.add("response", 1, (10, b"data: a"))
     writer.add("response", 1, (20, b"\n\n"))
@@ -43,9 +62,7 @@ def test_what_is_added_is_written_without_being_asked(tmp_path: Path) -> None:
     assert rows(path, "SELECT exchange_id, ending FROM exchange") == [("e", '{"how":"response"}')]
 
 
-def test_an_ending_in_the_same_batch_as_its_head_finds_it(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    writer = JournalWriter(create_journal(path, ABOUT))
+def test_an_ending_in_the_same_batch_as_its_head_finds_it(path: Path, writer: JournalWriter) -> None:
     for number in range(1, 500):
         writer.add("head", number, {"exchange_id": str(number)})
         writer.add("ending", number, {})
@@ -53,70 +70,115 @@ def test_an_ending_in_the_same_batch_as_its_head_finds_it(tmp_path: Path) -> Non
     assert rows(path, "SELECT count(*) FROM exchange WHERE ending IS NOT NULL") == [(499,)]
 
 
-def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-    writer = JournalWriter(create_journal(path, ABOUT))
+def test_a_body_of_many_portions_comes_whole_and_in_order(
+    path: Path, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tapeline_writer, "PORTION_BYTES", 3_000)
+    chunks = [bytes([number]) * 100 for number in range(200)]
+    writer.add("head", 1, HEAD)
+    for at_us, chunk in enumerate(chunks):
+        writer.add("response", 1, (at_us, chunk))
+    writer.add("ending", 1, {})
+    assert writer.close()
+    pieces = rows(path, "SELECT data FROM piece ORDER BY id")
+    assert len(pieces) > 1
+    assert b"".join(data for (data,) in pieces if isinstance(data, bytes)) == b"".join(chunks)
+
+
+def test_files_are_private_whatever_the_umask(path: Path, writer: JournalWriter) -> None:
     writer.add("head", 1, HEAD)
     eventually(path, "SELECT count(*) FROM exchange", [(1,)])
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    assert set(modes) >= {"j.sqlite", "j.sqlite-wal"}
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert set(modes) >= {"r.sqlite", "r.sqlite-wal", "r.lock", "r.losses"}
     assert set(modes.values()) == {0o600}
     writer.close()
 
 
-class FaultyDisk(sqlite3.Connection):
-    """A connection whose transactions fail while the disk is full."""
+def test_an_entry_that_no_disk_takes_costs_its_own_exchange_alone(path: Path, writer: JournalWriter) -> None:
+    writer.add("head", 1, {"exchange_id": "before"})
+    writer.add("head", 2, {"exchange_id": object()})
+    writer.add("ending", 2, {})
+    writer.add("head", 3, {"exchange_id": "after"})
+    assert writer.close()
+    assert rows(path, "SELECT exchange_id FROM exchange ORDER BY number") == [("before",), ("after",)]
+    ((exchanges, reason),) = rows(path, "SELECT exchanges, reason FROM loss")
+    assert exchanges == 1
+    assert str(reason).startswith("journal: ")
 
-    full = True
 
-    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
-        if self.full and sql.startswith("BEGIN"):
-            raise sqlite3.OperationalError("database or disk is full")
-        return super().execute(sql, *parameters)  # type: ignore[arg-type]
+def test_a_fault_that_goes_on_is_one_row(path: Path, writer: JournalWriter) -> None:
+    for _ in range(3):
+        writer.count_loss("over a limit", 1, 10)
+        writer.count_loss("over a limit", 0, 5)
+        time.sleep(0.1)
+    assert writer.close()
+    assert rows(path, "SELECT reason, exchanges, bytes FROM loss") == [("over a limit", 3, 45)]
+    assert writer.lost == 3
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
-    create_journal(tmp_path / "j.sqlite", ABOUT).close()
-    monkeypatch.setattr(tapeline_journal, "FLUSH_SECONDS", 0.01)
-    connection = sqlite3.connect(
-        tmp_path / "j.sqlite", isolation_level=None, check_same_thread=False, factory=FaultyDisk
-    )
-    assert isinstance(connection, FaultyDisk)
-    return connection
+def faulty(directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStation]:
+    """A station whose disk is full until it is told that it is not."""
+    monkeypatch.setattr(tapeline_writer, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(tapeline_writer, "RETRY_SECONDS", 0.05)
+    station = FaultyStation(directory, ABOUT)
+    yield station
+    station.disk.full = False
 
 
 def test_what_a_full_disk_does_not_take_is_written_when_it_does(
-    tmp_path: Path, faulty: FaultyDisk, caplog: pytest.LogCaptureFixture
+    path: Path, faulty: FaultyStation, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = JournalWriter(faulty)
     for number in range(1, 6):
         writer.add("head", number, {"exchange_id": str(number)})
         time.sleep(0.03)
-    faulty.full = False
-    eventually(tmp_path / "j.sqlite", "SELECT count(*) FROM exchange", [(5,)])
+    faulty.disk.full = False
+    eventually(path, "SELECT count(*) FROM exchange", [(5,)])
     assert writer.close()
-    assert rows(tmp_path / "j.sqlite", "SELECT count(*) FROM loss") == [(0,)]
+    assert rows(path, "SELECT count(*) FROM loss") == [(0,)]
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
-def test_what_does_not_fit_in_memory_is_given_up_whole_and_counted(tmp_path: Path, faulty: FaultyDisk) -> None:
+def test_memory_is_bounded_while_a_single_write_hangs(path: Path, faulty: FaultyStation) -> None:
+    faulty.disk.full = False
+    faulty.disk.hangs.set()
+    writer = JournalWriter(faulty, max_pending_bytes=100_000)
+    writer.add("head", 1, HEAD)
+    faulty.disk.wait_until_asked()
+    for number in range(2, 1000):
+        writer.add("head", number, {"exchange_id": str(number)})
+        writer.add("response", number, (1, bytes(1000)))
+        writer.add("ending", number, {})
+    assert writer.lost > 900
+    faulty.disk.hangs.clear()
+    assert writer.close()
+    ((kept, ended),) = rows(path, "SELECT count(*), count(ending) FROM exchange")
+    assert kept == 1000 - writer.lost - 1
+    assert ended == kept - 1
+    assert rows(path, "SELECT sum(exchanges) FROM loss") == [(writer.lost,)]
+    assert rows(path, "SELECT DISTINCT length(data) FROM piece") == [(1000,)]
+
+
+def test_an_exchange_of_which_the_journal_has_the_start_is_ended_there(path: Path, faulty: FaultyStation) -> None:
+    faulty.disk.full = False
     writer = JournalWriter(faulty, max_pending_bytes=10_000)
     writer.add("head", 1, HEAD)
-    writer.add("response", 1, (1, bytes(20_000)))
-    deadline = time.monotonic() + 20
-    while not writer._losses and time.monotonic() < deadline:
-        time.sleep(0.01)
-    faulty.full = False
-    writer.add("response", 1, (2, b"later"))
-    writer.add("ending", 1, {})
-    writer.add("head", 2, {"exchange_id": "after"})
+    writer.add("response", 1, (1, b"first"))
+    eventually(path, "SELECT data FROM piece", [(b"first",)])
+    faulty.disk.full = True
+    writer.add("response", 1, (2, b"second"))
+    faulty.disk.wait_until_asked()
+    writer.add("response", 1, (3, bytes(20_000)))
+    writer.add("response", 1, (4, b"last"))
+    writer.add("ending", 1, {"how": "response"})
+    faulty.disk.full = False
     assert writer.close()
-    assert rows(tmp_path / "j.sqlite", "SELECT exchange_id FROM exchange") == [("after",)]
-    assert rows(tmp_path / "j.sqlite", "SELECT count(*) FROM piece") == [(0,)]
-    assert rows(tmp_path / "j.sqlite", "SELECT exchanges, reason FROM loss") == [
-        (1, "journal: database or disk is full")
+    assert rows(path, "SELECT data FROM piece") == [(b"first",)]
+    assert rows(path, "SELECT ending FROM exchange") == [
+        ('{"how":"stopped","error":"journal: database or disk is full"}',)
     ]
+    assert rows(path, "SELECT sum(exchanges), sum(bytes) FROM loss") == [(1, 20_010)]
 
 
 def test_a_lock_is_held_until_it_is_let_go(tmp_path: Path) -> None:
@@ -131,8 +193,30 @@ def test_a_lock_is_held_until_it_is_let_go(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_disk_that_never_takes_it_is_said_at_the_end(faulty: FaultyDisk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_that_never_takes_it_is_said_at_the_end(
+    directory: DataDirectory, faulty: FaultyStation, caplog: pytest.LogCaptureFixture
+) -> None:
     writer = JournalWriter(faulty)
     writer.add("head", 1, HEAD)
     assert not writer.close(seconds=0.3)
     assert "could not write 1 exchanges" in caplog.text
+    assert not is_locked(directory.presence("r"))
+
+
+def test_a_writer_that_hangs_at_the_end_keeps_its_lock(directory: DataDirectory, faulty: FaultyStation) -> None:
+    faulty.disk.full = False
+    faulty.disk.hangs.set()
+    writer = JournalWriter(faulty)
+    writer.add("head", 1, HEAD)
+    faulty.disk.wait_until_asked()
+    assert not writer.close(seconds=0.2)
+    assert is_locked(directory.presence("r"))
+    faulty.disk.hangs.clear()
+    writer._thread.join(20)
+    assert not is_locked(directory.presence("r"))
+    assert rows(directory.journal("r"), "SELECT count(*) FROM exchange") == [(1,)]
+
+
+def test_errors_of_the_disk_are_told_from_those_of_an_entry() -> None:
+    assert tapeline_writer._is_of_the_disk(sqlite3.OperationalError("disk I/O error"))
+    assert not tapeline_writer._is_of_the_disk(sqlite3.IntegrityError("UNIQUE constraint failed"))

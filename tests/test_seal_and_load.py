@@ -16,8 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tapeline.addons.tapeline_journal import JournalWriter
 from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.addons.tapeline_writer import JournalWriter
 from tapeline.pipeline import seal as sealing
 from tapeline.pipeline import warehouse
 from tapeline.pipeline.exchange import find_exchange, request_of

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tapeline.addons.recorder import uuid7
-from tapeline.addons.tapeline_journal import JournalWriter, Lock, create_journal
 from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.addons.tapeline_station import Station
+from tapeline.addons.tapeline_writer import JournalWriter
 
 # 2026-11-21T10:00:00Z
 NOON_US = 1_795_255_200_000_000
@@ -51,17 +52,12 @@ class MadeUp:
 @contextmanager
 def recording(root: Path, recorder_id: str = "recorder-1", run: str = "run-1", **about: str) -> Iterator[JournalWriter]:
     """A recorder's journal, held open as a living recorder holds it."""
-    directory = DataDirectory(root)
-    directory.create()
-    presence = Lock(directory.presence(recorder_id))
-    assert presence.take()
     about |= {"recorder_id": recorder_id, "run": run}
-    writer = JournalWriter(create_journal(directory.journal(recorder_id), about))
+    writer = JournalWriter(Station(DataDirectory(root), about))
     try:
         yield writer
     finally:
         assert writer.close()
-        presence.release()
 
 
 def write_exchanges(writer: JournalWriter, exchanges: Iterable[MadeUp], first_number: int = 1) -> list[str]:

@@ -21,15 +21,23 @@ _RECORDS = "Tapeline records to"
 class RunningMitmproxy:
     """`mitmdump` or `mitmweb` with the addon before an upstream, from its first ready line to its end."""
 
-    def __init__(self, program: Path, upstream: str, data: Path, *settings: str) -> None:
+    def __init__(
+        self,
+        program: Path,
+        upstream: str,
+        data: Path,
+        *settings: str,
+        scripts: tuple[Path, ...] = (),
+        **environment: str,
+    ) -> None:
         command = with_addon(program, data, *settings, "confdir=" + str(data.parent / "confdir"))
         self.process = subprocess.Popen(
-            [*command, "--mode", f"reverse:{upstream}@127.0.0.1:0"],
+            [*command, *(f"--scripts={script}" for script in scripts), "--mode", f"reverse:{upstream}@127.0.0.1:0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=data.parent,
-            env=clean_environment(PYTHONUNBUFFERED="1"),
+            env=clean_environment(PYTHONUNBUFFERED="1", **environment),
         )
         self._lines: list[str] = []
         self._ready = threading.Event()

@@ -80,13 +80,17 @@ class Journal:
             (batch,),
         ).fetchall()
         for number, exchange_id, head, answer, ending in rows:
+            request, request_skipped = self._chunks(number, "request")
+            response, response_skipped = self._chunks(number, "response")
             yield CapturedExchange(
                 exchange_id,
                 json.loads(head),
                 json.loads(answer) if answer else None,
                 json.loads(ending) if ending else None,
-                self._chunks(number, "request"),
-                self._chunks(number, "response"),
+                request,
+                response,
+                request_skipped,
+                response_skipped,
             )
 
     def losses(self, batch: int) -> list[tuple[int, int, str, int, int]]:
@@ -137,17 +141,22 @@ class Journal:
             if size >= BATCH_BYTES:
                 return
 
-    def _chunks(self, number: int, part: str) -> list[Chunk]:
+    def _chunks(self, number: int, part: str) -> tuple[list[Chunk], int]:
+        """The chunks of a body, and how many bytes more of it passed that were not kept."""
         chunks: list[Chunk] = []
+        skipped = 0
         pieces = self._connection.execute(
             "SELECT chunks, data FROM piece WHERE number = ? AND part = ? ORDER BY id", (number, part)
         )
         for times, data in pieces:
+            if not data:
+                skipped += sum(size for _, size in json.loads(times))
+                continue
             start = 0
             for at_us, size in json.loads(times):
                 chunks.append((at_us, data[start : start + size]))
                 start += size
-        return chunks
+        return chunks, skipped
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

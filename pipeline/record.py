@@ -29,7 +29,10 @@ MAX_PROBLEMS = 100
 
 @dataclass
 class CapturedExchange:
-    """One exchange as the journal has it; `ending` is None when the recorder stopped before it ended."""
+    """One exchange as the journal has it; `ending` is None when the recorder stopped before it ended.
+
+    What was skipped is the number of bytes that passed after those kept, over the limit of a body.
+    """
 
     exchange_id: str
     head: Object
@@ -37,6 +40,8 @@ class CapturedExchange:
     ending: Object | None
     request: list[Chunk] = field(default_factory=list)
     response: list[Chunk] = field(default_factory=list)
+    request_skipped: int = 0
+    response_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,11 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     row["user_agent"] = _header(request_headers, "user-agent") or None
     row |= _times(captured, answer)
     row["outcome"], detail = judge(captured, answer)
-    row["outcome_detail"] = None if detail is None else storable(detail)
-    row["request_bytes"] = len(body)
-    row["response_bytes"] = sum(len(data) for _, data in captured.response)
+    cuts = _cuts_by_limit(captured)
+    row["outcome_detail"] = storable("; ".join(filter(None, (*cuts, detail)))) or None
+    row["reassembly_problems"] = [*cuts, *row["reassembly_problems"]]
+    row["request_bytes"] = len(body) + captured.request_skipped
+    row["response_bytes"] = sum(len(data) for _, data in captured.response) + captured.response_skipped
     return Record(row, question.contents)
 
 
@@ -125,6 +132,8 @@ def judge(captured: CapturedExchange, answer: Answer) -> tuple[str, str | None]:
     whole = answer.done or answer.finished or (answer.completion is not None and not answer.streamed)
     if cut and not whole:
         return _cut_by(ending, status), error
+    if captured.response_skipped and not whole:
+        return "truncated", error
     if answer.completion is None:
         return "invalid", answer.problems[0] if answer.problems else "no chat completion in the body"
     return ("complete" if whole else "truncated"), error
@@ -140,6 +149,19 @@ def _cut_by(ending: Object, status: int | None) -> str:
     if not ending["client_connected"] or (ending["server_connected"] and "CANCEL" in (ending["error"] or "")):
         return "client_aborted"
     return "upstream_aborted"
+
+
+def _cuts_by_limit(captured: CapturedExchange) -> list[str]:
+    """What of the bodies was not kept, though it passed."""
+    parts = (
+        ("request", captured.request, captured.request_skipped),
+        ("answer", captured.response, captured.response_skipped),
+    )
+    return [
+        f"{name} truncated by limit: its first {sum(len(data) for _, data in chunks):,} bytes are kept"
+        for name, chunks, skipped in parts
+        if skipped
+    ]
 
 
 def _identity(captured: CapturedExchange, recorder_id: str) -> Object:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ from .modes import plan_modes, reverse_mode, upstream_mode
 from .proxy import Proxy, log_to_stderr, run_proxy
 from .render import one_line
 
+# Enough for thousands of streams at once; the command inherits it.
+OPEN_FILES = 65_536
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _TRUST = "ssl_verify_upstream_trusted_"
 _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -63,6 +66,7 @@ def record(recording: Recording) -> int:
         settings = (*settings, f"{_TRUST}ca={trusted}")
     proxy = Proxy(directory, plan_modes(specs, recording.listen_host, recording.port))
     log_to_stderr()
+    _allow_open_files()
     try:
         return asyncio.run(_record(recording, proxy, base_path, settings, previous_umask))
     finally:
@@ -80,8 +84,23 @@ async def _record(recording: Recording, proxy: Proxy, base_path: str, settings: 
         body = _until(stop, base_path)
     code = await run_proxy(proxy, recording.run, settings, body, stop_now)
     _say(f"Recorded {proxy.recorder.seen:,} exchanges in run {proxy.recorder.run}.")
+    if proxy.recorder.lost:
+        _say(f"NOT RECORDED, or not wholly: {proxy.recorder.lost:,} of them. `tapeline doctor` says why.")
     _say_hints(proxy, bool(recording.command))
     return code
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit on open files: every exchange takes a connection on each side."""
+    try:
+        import resource
+    except ImportError:
+        return  # Windows has no such limit
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _specs(recording: Recording) -> tuple[tuple[str, ...], str, tuple[str, ...]]:

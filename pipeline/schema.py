@@ -138,9 +138,9 @@ EXCHANGES = Dataset(
         # End.
         "outcome | text | How it ended: see the list of outcomes",
         "outcome_detail | text | What is known of why",
-        "request_bytes | integer | Body bytes the client sent, as they were on the wire",
-        "response_bytes | integer | Body bytes the client was sent, as they were on the wire",
-        "reassembly_problems | texts | What could not be read; empty if the answer was reassembled without loss",
+        "request_bytes | integer | Body bytes the client sent, as they were on the wire, kept or not",
+        "response_bytes | integer | Body bytes the client was sent, as they were on the wire, kept or not",
+        "reassembly_problems | texts | What could not be read, or was over the limit; empty if nothing was lost",
         "schema_version | integer | Version of this list that wrote the row",
     ),
 )
@@ -190,7 +190,7 @@ OUTCOMES = {
     "complete": "the answer came whole",
     "http_error": "the status was not 2xx",
     "stream_error": "an error came inside an answer of status 200",
-    "truncated": "the stream ended in order, with neither `[DONE]` nor a finish reason",
+    "truncated": "the answer ended in order, with neither `[DONE]` nor a finish reason, or went on over the limit",
     "invalid": "no chat completion could be read",
     "client_aborted": "the client hung up",
     "upstream_aborted": "the provider hung up",

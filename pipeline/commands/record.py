@@ -16,6 +16,12 @@ from .options import data_option
 @click.option("--upstream", metavar="URL", help="Short for --mode reverse:URL.")
 @click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port to listen on; a free one if not given.")
 @click.option("--listen-host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--max-body",
+    type=click.IntRange(0),
+    metavar="BYTES",
+    help="Keep so much of a request's body, and of an answer's; all of it passes.  [default: 256 MiB]",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A mitmproxy option; may be repeated.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
@@ -25,6 +31,7 @@ def record(
     upstream: str | None,
     port: int | None,
     listen_host: str,
+    max_body: int | None,
     settings: tuple[str, ...],
     command: tuple[str, ...],
 ) -> int:
@@ -49,7 +56,7 @@ def record(
             upstream=upstream,
             listen_host=listen_host,
             port=port,
-            settings=settings,
+            settings=settings if max_body is None else (*settings, f"tapeline_max_body={max_body}"),
             command=command,
         )
     )

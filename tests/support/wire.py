@@ -41,12 +41,15 @@ class Road:
 
 
 @contextmanager
-def open_road(kind: str, data: Path, script: Script, authority: Path) -> Iterator[Road]:
-    """`plain`: a reverse proxy before a server without TLS. `tls`: a forward proxy, TLS on both sides of it."""
+def open_road(kind: str, data: Path, script: Script, authority: Path, *more: str) -> Iterator[Road]:
+    """`plain`: a reverse proxy before a server without TLS. `tls`: a forward proxy, TLS on both sides of it.
+
+    `more` are further options of the recorder.
+    """
     tls = kind == "tls"
     with ScriptedServer(script, server_context(authority) if tls else None) as server:
         options = trusting(authority) if tls else ("--upstream", server.url)
-        with RunningRecorder(data, *options) as recorder:
+        with RunningRecorder(data, *options, *more) as recorder:
             yield Road(recorder, server, tls)
 
 

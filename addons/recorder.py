@@ -9,22 +9,25 @@ installed, and later, by `tapeline load`, where it is not. Needs nothing but mit
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from mitmproxy import connection, ctx, exceptions, http, version
 from mitmproxy.addonmanager import Loader
 
 if TYPE_CHECKING or __package__ == "tapeline.addons":
+    from .tapeline_capture import Capture
+    from .tapeline_masking import credentials_in, digest, masks_for
     from .tapeline_paths import DEFAULT_DATA, DataDirectory
     from .tapeline_privacy import (
         REQUEST_HEADERS,
@@ -39,6 +42,8 @@ if TYPE_CHECKING or __package__ == "tapeline.addons":
     from .tapeline_station import Station
     from .tapeline_writer import JournalWriter
 else:  # As a script: mitmproxy runs this file outside its package, with this folder on sys.path.
+    from tapeline_capture import Capture
+    from tapeline_masking import credentials_in, digest, masks_for
     from tapeline_paths import DEFAULT_DATA, DataDirectory
     from tapeline_privacy import (
         REQUEST_HEADERS,
@@ -58,70 +63,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_PATH = r"/chat/completions/?$"
 # Images and recordings travel in bodies, of tens of megabytes at most; far above lies what is no chat.
 DEFAULT_MAX_BODY = 256 * 1024 * 1024
-OVER_LIMIT = "over tapeline_max_body"
-
-
-class Capture:
-    """One exchange while it passes. Times are microseconds since its start by the monotonic clock.
-
-    No dataclass: those look their module up in `sys.modules`, where a script that mitmproxy runs does not stand.
-    """
-
-    def __init__(self, number: int, client_id: str, writer: JournalWriter, max_body: int) -> None:
-        self.number = number
-        self.exchange_id = uuid7(time.time_ns())
-        self.client_id = client_id
-        self.request_done = False
-        self.response_done = False
-        self.ended = False
-        self.times: dict[str, int] = {}
-        self.writer = writer
-        self._room = {"request": max_body, "response": max_body}
-        self._is_over_limit = False
-        self._began_ns = time.monotonic_ns()
-
-    def now_us(self) -> int:
-        return (time.monotonic_ns() - self._began_ns) // 1000
-
-    def tee(self, part: str) -> Callable[[bytes], bytes]:
-        """A stream callable that notes each chunk and returns it unchanged, whatever happens inside."""
-
-        def note_chunk(data: bytes) -> bytes:
-            if data and not self.ended:
-                try:
-                    self._note(part, data)
-                except Exception as error:  # noqa: BLE001 - nobody else guards a stream callable: the chunk would be lost
-                    with suppress(Exception):
-                        self.give_up(error)
-            return data
-
-        return note_chunk
-
-    def end(self, **ending: Any) -> None:
-        """Write the exchange's end, once; what comes later is not part of it."""
-        if not self.ended:
-            self.writer.add("ending", self.number, {"ended_us": self.now_us(), **self.times, **ending})
-            self.ended = True
-
-    def give_up(self, error: Exception) -> None:
-        """Record nothing more after a fault, and count the exchange, once."""
-        if not self.ended:
-            self.ended = True
-            self.writer.count_fault(f"recorder: {error!r}", self.number)
-
-    def _note(self, part: str, data: bytes) -> None:
-        at_us, room = self.now_us(), self._room[part]
-        if len(data) <= room:
-            self._room[part] = room - len(data)
-            self.writer.add(part, self.number, (at_us, data))
-            return
-        skipped = len(data) - room
-        self._room[part] = 0
-        if room:
-            self.writer.add(part, self.number, (at_us, data[:room]))
-        self.writer.add(f"{part}_skipped", self.number, (at_us, skipped))
-        self.writer.count_loss(OVER_LIMIT, 0 if self._is_over_limit else 1, skipped)
-        self._is_over_limit = True
+REDACT = ("credentials", "none")
+# What a recording is to keep; its journal says it, and sealing follows it.
+_STAYING = {"tapeline_data", "tapeline_run", "tapeline_redact", "tapeline_redact_pattern", "tapeline_content"}
 
 
 class Recorder:
@@ -167,6 +111,25 @@ class Recorder:
             "Bytes kept of a request's body, and of an answer's; all of it passes.",
         )
         loader.add_option(
+            "tapeline_redact",
+            str,
+            "credentials",
+            "What is replaced in what bodies say: credentials of known formats, or none.",
+            choices=REDACT,
+        )
+        loader.add_option(
+            "tapeline_redact_pattern",
+            Sequence[str],
+            [],
+            "Regular expressions of what else is replaced; the group, if there is one, or all of the match.",
+        )
+        loader.add_option(
+            "tapeline_content",
+            bool,
+            True,
+            "Keep what requests and answers say; without it sizes, hashes and figures alone.",
+        )
+        loader.add_option(
             "tapeline_seal",
             bool,
             True,
@@ -175,19 +138,16 @@ class Recorder:
 
     def configure(self, updated: set[str]) -> None:
         if "tapeline_path" in updated:
-            try:
-                self._path = re.compile(ctx.options.tapeline_path)
-            except re.error as error:
-                raise exceptions.OptionsError(
-                    f"tapeline_path is not a regular expression ({error}): {ctx.options.tapeline_path!r}"
-                ) from error
+            self._path = _compiled("tapeline_path", ctx.options.tapeline_path)
+        for pattern in ctx.options.tapeline_redact_pattern if "tapeline_redact_pattern" in updated else ():
+            _compiled("tapeline_redact_pattern", pattern)
         if "tapeline_max_body" in updated and ctx.options.tapeline_max_body < 0:
             raise exceptions.OptionsError(
                 f"tapeline_max_body is a number of bytes, not {ctx.options.tapeline_max_body}."
             )
-        if self._writer is not None and updated & {"tapeline_data", "tapeline_run"}:
+        if self._writer is not None and (changed := updated & _STAYING):
             raise exceptions.OptionsError(
-                "tapeline_data and tapeline_run stay as they are while recording: restart to change them."
+                f"{' and '.join(sorted(changed))} cannot change while recording: restart to change it."
             )
 
     def running(self) -> None:
@@ -254,6 +214,9 @@ class Recorder:
             "run": self.run,
             "mitmproxy": version.VERSION,
             "python": platform.python_version(),
+            "redact": ctx.options.tapeline_redact,
+            "redact_patterns": json.dumps(list(ctx.options.tapeline_redact_pattern)),
+            "content": "kept" if ctx.options.tapeline_content else "none",
         }
         directory.create()
         self._salt = load_salt(directory.salt)
@@ -279,10 +242,12 @@ class Recorder:
         if self._writer is None:
             return
         self.seen += 1
-        capture = Capture(self.seen, flow.client_conn.id, self._writer, ctx.options.tapeline_max_body)
-        self._captures[flow.id] = capture
         request = flow.request
         headers = list(request.headers.items(multi=True))
+        credentials = credentials_in(headers, request.path, frozenset(REQUEST_HEADERS))
+        masks = masks_for(credentials, self._salt)
+        capture = Capture(self.seen, flow.client_conn.id, self._writer, ctx.options.tapeline_max_body, masks)
+        self._captures[flow.id] = capture
         key = find_key(headers, request.path)
         head = {
             "exchange_id": capture.exchange_id,
@@ -297,6 +262,7 @@ class Recorder:
             "http_version": request.http_version,
             "headers": kept_headers(headers, REQUEST_HEADERS),
             "api_key_id": fingerprint(key, self._salt) if key else None,
+            "credentials": [(len(credential), digest(credential, self._salt)) for credential in credentials],
         }
         self._writer.add("head", capture.number, head)
         request.stream = capture.tee("request")
@@ -359,17 +325,15 @@ class Recorder:
         return times
 
 
+def _compiled(option: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise exceptions.OptionsError(f"{option} is not a regular expression ({error}): {pattern!r}") from error
+
+
 def _microseconds(seconds: float) -> int:
     return max(0, round(seconds * 1_000_000))
-
-
-def uuid7(now_ns: int) -> str:
-    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so that ids sort by time."""
-    value = (now_ns // 1_000_000) << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 addons = [Recorder()]

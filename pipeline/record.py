@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from .answer import Answer, Chunk, body_text, read_answer
@@ -58,21 +59,20 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     request_headers = _headers(head["headers"])
     response_headers = _headers(answered.get("headers", []))
     body = b"".join(data for _, data in captured.request)
-    counted = redactor.count if redactor else 0
+    counts = [redactor.count if redactor else 0]
     question = read_question(body, _header(request_headers, "content-encoding"), redactor)
-    in_request = redactor.count - counted if redactor else None
     answer = read_answer(
         captured.response,
         content_type=_header(response_headers, "content-type"),
         content_encoding=_header(response_headers, "content-encoding"),
     )
     if redactor is not None:
-        counted = redactor.count
+        counts.append(redactor.count)
         _redact(answer, redactor, _credentials(head))
+        counts.append(redactor.count)
     row: Object = dict.fromkeys(column.name for column in EXCHANGES.columns)
     row |= _identity(captured, recorder_id)
-    row["request_redactions"] = in_request
-    row["response_redactions"] = redactor.count - counted if redactor else None
+    row |= _redactions(captured, counts)
     row |= question.columns
     row |= flatten_completion(answer.completion)
     row["answer_keys"] = answer_keys(question.history, answer.completion) if question.history is not None else None
@@ -112,6 +112,19 @@ def _redact(answer: Answer, redactor: Redactor, credentials: tuple[Credential, .
     answer.problems = redactor.without([redactor.text(problem) for problem in answer.problems], credentials)
     if answer.text is not None:
         answer.text = redactor.without(redactor.text(answer.text), credentials)
+
+
+def _redactions(captured: CapturedExchange, counts: list[int]) -> Object:
+    """How many credentials were replaced: those that the recorder masked, and those that were found since."""
+    masked = [(captured.ending or {}).get(f"{part}_masked") for part in ("request", "response")]
+    found: list[int | None] = (
+        [after - before for before, after in pairwise(counts)] if len(counts) > 1 else [None, None]
+    )
+    in_request, in_response = (
+        None if by_recorder is None and since is None else (by_recorder or 0) + (since or 0)
+        for by_recorder, since in zip(masked, found, strict=True)
+    )
+    return {"request_redactions": in_request, "response_redactions": in_response}
 
 
 def _credentials(head: Object) -> tuple[Credential, ...]:

@@ -22,6 +22,17 @@ from .options import data_option
     metavar="BYTES",
     help="Keep so much of a request's body, and of an answer's; all of it passes.  [default: 256 MiB]",
 )
+@click.option(
+    "--redact",
+    type=click.Choice(("credentials", "none")),
+    default="credentials",
+    show_default=True,
+    help="What is replaced by names in what bodies say.",
+)
+@click.option(
+    "--redact-pattern", "patterns", multiple=True, metavar="REGEX", help="What else is replaced; may be repeated."
+)
+@click.option("--no-content", is_flag=True, help="Keep no text: sizes, hashes and figures alone.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A mitmproxy option; may be repeated.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
@@ -32,6 +43,9 @@ def record(
     port: int | None,
     listen_host: str,
     max_body: int | None,
+    redact: str,
+    patterns: tuple[str, ...],
+    no_content: bool,
     settings: tuple[str, ...],
     command: tuple[str, ...],
 ) -> int:
@@ -48,6 +62,9 @@ def record(
     from ..recording import Recording
     from ..recording import record as run_recording
 
+    options = [f"tapeline_redact={redact}", *(f"tapeline_redact_pattern={pattern}" for pattern in patterns)]
+    options += [] if max_body is None else [f"tapeline_max_body={max_body}"]
+    options += ["tapeline_content=false"] if no_content else []
     return run_recording(
         Recording(
             data=directory.root,
@@ -56,7 +73,7 @@ def record(
             upstream=upstream,
             listen_host=listen_host,
             port=port,
-            settings=settings if max_body is None else (*settings, f"tapeline_max_body={max_body}"),
+            settings=(*options, *settings),
             command=command,
         )
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tapeline.addons.recorder import uuid7
+from tapeline.addons.tapeline_capture import uuid7
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_station import Station
 from tapeline.addons.tapeline_writer import JournalWriter

@@ -61,18 +61,33 @@ RESPONSE_HEADERS = (
     "x-envoy-upstream-service-time",
     "x-litellm-attempted-fallbacks",
     "x-litellm-attempted-retries",
+    "x-litellm-cache-key",
     "x-litellm-call-id",
     "x-litellm-model-group",
     "x-litellm-model-id",
+    "x-litellm-model-name",
+    "x-litellm-overhead-duration-ms",
     "x-litellm-response-cost",
+    "x-litellm-response-cost-",
+    "x-litellm-response-duration-ms",
     "x-litellm-version",
     "x-ms-region",
     "x-ratelimit-",
     "x-request-id",
     "x-should-retry",
 )
-# Where clients put their key: OpenAI and most others; Anthropic; Azure; Google; Azure API Management.
-KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key")
+# A proxy's answer (LiteLLM's) names the provider's own headers so; what is kept of the one is kept of the other.
+PASSED_ON = "llm_provider-"
+# Where clients put their key: LiteLLM, whose clients may name the provider's key beside it; OpenAI and most others;
+# Anthropic; Azure; Google; Azure API Management.
+KEY_HEADERS = (
+    "x-litellm-api-key",
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+)
 KEY_PARAMETERS = ("key", "api_key", "api-key")
 # Of a query string only what names an API's version is kept (Azure OpenAI).
 QUERY_PARAMETERS = ("api-version",)
@@ -89,7 +104,8 @@ def kept_headers(headers: Headers, allowed: tuple[str, ...]) -> list[tuple[str, 
     kept = []
     for name, value in headers:
         lower = name.lower()
-        if lower in exact or lower.startswith(prefixes):
+        known = lower.removeprefix(PASSED_ON)
+        if known in exact or known.startswith(prefixes):
             kept.append((lower, value))
     return kept
 
@@ -106,7 +122,7 @@ def find_key(headers: Headers, target: str) -> str | None:
     values = {name.lower(): value for name, value in headers}
     for name in KEY_HEADERS:
         if value := values.get(name, "").strip():
-            return value.split(None, 1)[-1] if name == "authorization" else value
+            return value.split(None, 1)[-1]
     parameters = dict(parse_qsl(target.partition("?")[2]))
     return next((parameters[name] for name in KEY_PARAMETERS if parameters.get(name)), None)
 

@@ -87,7 +87,7 @@ def _join_choice(choice: JsonObject, part: JsonObject) -> None:
         _join_call(message.setdefault("tool_calls", []), call)
     if delta.get("function_call"):
         _join_function(message.setdefault("function_call", {"arguments": ""}), delta["function_call"])
-    choice["finish_reason"] = part["finish_reason"] or choice.get("finish_reason")
+    choice["finish_reason"] = part.get("finish_reason") or choice.get("finish_reason")
     if logprobs := _first(part, _LOGPROBS):
         _join_logprobs(choice, logprobs)
 

@@ -252,6 +252,34 @@ def test_the_proxys_own_header_for_keys(proxy: Proxy, data: Path) -> None:
     assert proxy.key not in json.dumps(call.row, default=str)
 
 
+def test_as_azures_sdk_asks(proxy: Proxy, data: Path) -> None:
+    """With the key in a header of its own, and the version in the query."""
+    with (
+        RunningRecorder(data, "--upstream", proxy.url) as recorder,
+        openai.AzureOpenAI(api_key=proxy.key, azure_endpoint=recorder.address, api_version="2024-10-21") as client,
+    ):
+        call = ask(client, {"messages": QUESTION, "model": "words"}, STREAMED)
+    look_up([call], data)
+    check_same(call)
+    assert call.row["path"] == "/openai/deployments/words/chat/completions?api-version=2024-10-21"
+    assert call.row["api_key_id"] == fingerprint(proxy.key, load_salt(data / "salt"))
+
+
+def test_an_answer_from_the_proxys_cache_is_a_call_of_its_own(proxy: Proxy, data: Path) -> None:
+    """It has the id of the answer that it repeats; a header tells it apart."""
+    request = {"messages": QUESTION, "model": "through/qwen3", "extra_body": {"cache": {"use-cache": True}}}
+    ways = (WHOLE, WHOLE, WITH_USAGE, WITH_USAGE)
+    with RunningRecorder(data, "--upstream", proxy.url) as recorder, sdk(recorder, proxy.key) as client:
+        found = [ask(client, request, way) for way in ways]
+    look_up(found, data)
+    for call in found:
+        check_same(call)
+    ids = [call.row["response_id"] for call in found]
+    assert (ids[0], ids[2]) == (ids[1], ids[3])
+    assert ids[0] != ids[2]
+    assert ["x-litellm-cache-key" in kept(call.row) for call in found] == [False, True, False, True]
+
+
 def test_an_error_in_mid_stream(proxy: Proxy, data: Path) -> None:
     with (
         RunningRecorder(data, "--upstream", proxy.url) as recorder,

@@ -29,10 +29,10 @@ def program(environment: str, name: str) -> str:
     return str(_folder(environment) / "bin" / name)
 
 
-def needs(environment: str) -> pytest.MarkDecorator:
-    """Skips tests whose server is not installed."""
-    is_there = (_folder(environment) / ".ready").exists()
-    return pytest.mark.skipif(not is_there, reason=f"{environment} is not installed here: `make test-real` does it")
+def needs(environment: str) -> None:
+    """Skips the module whose server is not installed."""
+    if not (_folder(environment) / ".ready").exists():
+        pytest.skip(f"{environment} is not installed here: `make test-real` does it", allow_module_level=True)
 
 
 class RealServer:

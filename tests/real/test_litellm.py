@@ -41,7 +41,8 @@ from .calls import (
 )
 from .servers import RealServer, needs, program
 
-pytestmark = [pytest.mark.slow, needs("litellm")]
+needs("litellm")
+pytestmark = pytest.mark.slow
 
 QUESTION = [{"role": "user", "content": "Hello!"}]
 ASKED: dict[str, JsonObject] = {

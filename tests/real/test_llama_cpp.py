@@ -42,7 +42,8 @@ from .calls import (
 )
 from .servers import RealServer, needs, program
 
-pytestmark = [pytest.mark.slow, needs("llama-cpp")]
+needs("llama-cpp")
+pytestmark = pytest.mark.slow
 
 KEY = "sk-none"
 CONTEXT = 8192

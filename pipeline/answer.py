@@ -2,18 +2,19 @@
 
 Bytes and times in, values out. It tells an event stream from a JSON body by what it is told and by how the body
 begins, since servers send JSON errors as event streams and event streams as plain text. Whatever is no chat completion
-is kept as text. What the reading means for the exchange as a whole is decided in `record`.
+is kept as text. What is held in memory is bounded by what was sent, not by what it decodes to. What the reading means
+for the exchange as a whole is decided in `record`.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from .assembly import ChatAssembler, DeltaText
-from .decoding import MAX_DECODED_BYTES, ContentDecoder
+from .decoding import MAX_DECODED_BYTES, OVER_LIMIT, ContentDecoder, whole_limit
 from .jsontext import NOT_JSON, dumps, loads
 from .sse import EventStreamParser, ServerSentEvent
 
@@ -28,6 +29,10 @@ ERROR_FIELDS = ("error", "detail", "message")
 OTHER_KINDS = ("text.completion", "embedding", "speech", "transcribe", "responses.completion")
 # How much of something that cannot be read is told in a problem.
 QUOTED_CHARACTERS = 200
+# A body that is no event stream at all, read as one, has a problem a line.
+MAX_PROBLEMS = 100
+# Seven bytes make an event, and some kilobytes a million of them. A real answer of a million tokens has about as many.
+MAX_EVENTS = 1_500_000
 
 Chunk = tuple[int, bytes]
 
@@ -48,11 +53,12 @@ class Answer:
     #: How many events reported usage, and how many different usages they reported.
     usage_reports: int = 0
     usage_values: int = 0
-    decoded_bytes: int = 0
     event_offsets_us: list[int] = field(default_factory=list)
     event_sizes: list[int] = field(default_factory=list)
     times: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    #: How many problems with events there are beside those.
+    more_problems: int = 0
 
 
 def read_answer(
@@ -63,33 +69,51 @@ def read_answer(
     limit: int = MAX_DECODED_BYTES,
 ) -> Answer:
     """Read a whole body, or as much of it as there is."""
+    body = list(chunks)
+    sent = sum(len(data) for _, data in body)
     decoder = ContentDecoder(content_encoding, limit=limit)
-    reader = _BodyReader(content_type)
-    coded: list[bytes] = []
-    for at_us, data in chunks:
-        coded.append(data)
-        reader.feed(at_us, decoder.feed(data))
-    answer = reader.finish()
-    if decoder.problem is not None:
+    reader = _BodyReader(content_type, whole_limit(sent, limit))
+    for at_us, piece in _decoded(body, decoder):
+        reader.feed(at_us, piece)
+        if reader.is_full:
+            break
+    answer = reader.finish(body[-1][0] if body else 0)
+    if decoder.problem is not None and decoder.problem not in answer.problems:
         answer.problems.append(decoder.problem)
-        if answer.completion is None and answer.error is None and sum(map(len, coded)) <= limit:
-            answer.text = body_text(b"".join(coded))
+    if answer.completion is None and answer.error is None:
+        # Nothing has kept it: few bodies come to this.
+        can_be_held = decoder.problem is None and not reader.is_full and not reader.is_over_limit
+        text = _decoded(body, ContentDecoder(content_encoding, limit=limit)) if can_be_held else body
+        answer.text = body_text(b"".join(data for _, data in text)[:limit]) or None
     return answer
 
 
-class _BodyReader:
-    """Waits until the body shows what it is, then reads it as that."""
+def _decoded(body: list[Chunk], decoder: ContentDecoder) -> Iterator[Chunk]:
+    return ((at_us, piece) for at_us, data in body for piece in decoder.feed(data))
 
-    def __init__(self, content_type: str) -> None:
-        self._is_blank = True
+
+class _BodyReader:
+    """Waits until the body shows what it is, then reads it as that; it never holds more than the limit."""
+
+    def __init__(self, content_type: str, limit: int) -> None:
         self._claims_stream = content_type.partition(";")[0].strip().lower() == EVENT_STREAM
+        self._limit = limit
+        self._is_blank = True
         self._head = bytearray()
         self._body: _StreamReader | _WholeReader | None = None
-        self._last_us = 0
         self._size = 0
 
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether the body is more than could be held."""
+        return self._size > self._limit
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is read, whatever may come."""
+        return self._body is not None and self._body.is_full
+
     def feed(self, at_us: int, data: bytes) -> None:
-        self._last_us = at_us
         self._size += len(data)
         if self._body is not None:
             self._body.feed(at_us, data)
@@ -97,40 +121,47 @@ class _BodyReader:
         self._head += data
         # Servers that are slow to answer send blanks, for as long as it takes.
         self._is_blank = self._is_blank and not data.strip(_BLANK)
-        if self._is_blank:
-            return
-        start = bytes(self._head).lstrip(_BLANK)
-        if len(start) >= _LONGEST_START or b"\n" in start:
-            self._choose(start)
+        start = b"" if self._is_blank else bytes(self._head).lstrip(_BLANK)
+        if len(start) >= _LONGEST_START or b"\n" in start or len(self._head) - len(start) > self._limit:
+            self._choose(start, at_us)
 
-    def finish(self) -> Answer:
+    def finish(self, last_us: int) -> Answer:
         if self._body is None:
-            self._choose(bytes(self._head).lstrip(_BLANK))
+            self._choose(bytes(self._head).lstrip(_BLANK), last_us)
         assert self._body is not None
-        answer = self._body.finish(self._last_us)
-        answer.decoded_bytes = self._size
-        return answer
+        return self._body.finish(last_us)
 
-    def _choose(self, start: bytes) -> None:
+    def _choose(self, start: bytes, at_us: int) -> None:
         looks_like_json = start.startswith((b"{", b"[", b"<"))
         is_stream = start.startswith(_STREAM_STARTS) or (self._claims_stream and not looks_like_json)
-        self._body = _StreamReader() if is_stream else _WholeReader()
-        self._body.feed(self._last_us, bytes(self._head))
+        # Blanks over the limit are given up, whatever follows.
+        is_held = len(self._head) - len(start) <= self._limit
+        self._body = _StreamReader(self._limit) if is_stream and is_held else _WholeReader(self._limit)
+        self._body.feed(at_us, bytes(self._head))
+        self._head.clear()
 
 
 class _WholeReader:
     """A body that is one JSON value, or no JSON at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._data = bytearray()
+        self.is_full = False
 
     def feed(self, _at_us: int, data: bytes) -> None:
-        self._data += data
+        self.is_full = len(self._data) + len(data) > self._limit
+        if self.is_full:
+            self._data.clear()
+        else:
+            self._data += data
 
     def finish(self, _last_us: int) -> Answer:
         answer = Answer()
-        payload = loads(bytes(self._data))
-        if _is_answer(payload):
+        payload, self._data = loads(self._data), bytearray()
+        if self.is_full:
+            answer.problems.append(OVER_LIMIT)
+        elif _is_answer(payload):
             answer.completion = payload
             answer.error = payload if payload.get("error") is not None else None
             answer.finished = _is_finished(payload)
@@ -138,39 +169,35 @@ class _WholeReader:
         elif is_error(payload) or (isinstance(payload, list) and len(payload) == 1 and is_error(payload[0])):
             # Google's endpoint wraps its errors in a list.
             answer.error = payload
-        else:
-            answer.text = body_text(bytes(self._data)) if self._data else None
         return answer
 
 
 class _StreamReader:
     """A body that is an event stream of chunks."""
 
-    def __init__(self) -> None:
-        self._parser = EventStreamParser()
+    def __init__(self, limit: int) -> None:
+        self._parser = EventStreamParser(limit=limit)
         self._assembler = ChatAssembler()
         self._answer = Answer(streamed=True)
         self._chunks = 0
-        #: The body for as long as nothing in it could be read.
-        self._unread: bytearray | None = bytearray()
+        self.is_full = False
 
     def feed(self, at_us: int, data: bytes) -> None:
-        if self._unread is not None:
-            self._unread += data
         for event in self._parser.feed(data):
+            self.is_full = len(self._answer.event_offsets_us) >= MAX_EVENTS
+            if self.is_full:
+                return
             self._take(at_us, event)
 
     def finish(self, last_us: int) -> Answer:
         answer, assembler = self._answer, self._assembler
-        for event in self._parser.finish():
+        for event in [] if self.is_full else self._parser.finish():
             if event.data.strip() == DONE or event.event == "error" or isinstance(loads(event.data), dict):
                 self._take(last_us, event)
             elif event.data.strip():
                 answer.problems.append("the stream ends within an event" + _quoted(event.data))
         if self._chunks:
             answer.completion = assembler.completion()
-        if self._unread:
-            answer.text = body_text(bytes(self._unread))
         answer.finished = assembler.finished
         answer.usage_reports = len(assembler.usages)
         answer.usage_values = _distinct(assembler.usages)
@@ -179,6 +206,10 @@ class _StreamReader:
             answer.problems.append(f"lines that are no fields of an event stream: {self._parser.unknown_lines}")
         if self._parser.broken_lines:
             answer.problems.append(f"lines that are not UTF-8: {self._parser.broken_lines}")
+        if self._parser.dropped_events:
+            answer.problems.append(f"events over the limit: {self._parser.dropped_events}")
+        if self.is_full:
+            answer.problems.append(f"more than {MAX_EVENTS} events: the rest was not read")
         return answer
 
     def _take(self, at_us: int, event: ServerSentEvent) -> None:
@@ -212,19 +243,20 @@ class _StreamReader:
             if event.data.strip():
                 self._note("is not a JSON object" + _quoted(event.data))
             return DeltaText()
-        self._unread = None
         self._chunks += 1
         return self._assembler.feed(payload)
 
     def _read_error(self, payload: Any) -> None:
-        self._unread = None
         if self._answer.error is None:
             self._answer.error = payload
         elif payload != self._answer.error:
             self._note("is one more error" + _quoted(dumps(payload)))
 
     def _note(self, text: str) -> None:
-        self._answer.problems.append(f"event {len(self._answer.event_offsets_us)} {text}")
+        if len(self._answer.problems) < MAX_PROBLEMS:
+            self._answer.problems.append(f"event {len(self._answer.event_offsets_us)} {text}")
+        else:
+            self._answer.more_problems += 1
 
 
 def is_error(payload: Any) -> bool:

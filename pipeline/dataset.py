@@ -65,8 +65,11 @@ def write_batch(
     Raises DataError when the disk does not take a file; no file is half there then.
     """
     days: dict[str, list[Row]] = {}
+    integer_lists = [column.name for column in dataset.columns if column.kind == "integers"]
     for row in rows:
-        days.setdefault(day_of(row).date().isoformat(), []).append(row)
+        # Of a plain list with millions of events Polars makes one that takes several times the memory.
+        lists = {name: pl.Series(row[name], dtype=pl.Int64) for name in integer_lists if row[name] is not None}
+        days.setdefault(day_of(row).date().isoformat(), []).append(row | lists)
     schema = polars_schema(dataset.columns)
     paths = []
     for day, members in sorted(days.items()):

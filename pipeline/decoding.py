@@ -1,15 +1,14 @@
 """Undoes the content codings of a body (RFC 9110, section 8.4.1), chunk by chunk as it came.
 
-Gives the decoded bytes of each chunk; keeps the rest for the next one; a body that can never be valid, or that grows
-past the limit, ends with `problem` set and what was decoded until then, however the body was cut into chunks. Knows
-nothing of what the bytes mean.
+Gives the decoded bytes of each chunk, in pieces, since a kilobyte may hold a gigabyte; keeps the rest for the next
+one; a body that can never be valid, or that grows past the limit, ends with `problem` set and what was decoded until
+then, however the body was cut into chunks. Knows nothing of what the bytes mean.
 """
 
 from __future__ import annotations
 
-import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import brotli
@@ -17,7 +16,15 @@ import zstandard
 
 # What one body may grow to. A real answer of a million tokens is about 300 MB of event stream.
 MAX_DECODED_BYTES = 512 * 1024 * 1024
-# zstandard cannot stop at a limit: a block of 4 bytes may hold 128 KiB, so a slice of this grows to 32 MiB at most.
+# What a body may grow to that has to be held whole to be read, unless it was large before. An event stream, read event
+# by event, shrinks to a thousandth where its events are alike; JSON shrinks to a tenth, and is short where it is less.
+MAX_WHOLE_BYTES = 32 * 1024 * 1024
+MAX_WHOLE_GROWTH = 20
+OVER_LIMIT = "decoded body is over the limit"
+# What is given at a time; brotli takes it for a hint.
+PIECE_BYTES = 2 * 1024 * 1024
+# What is decoded at a time. zstandard cannot stop at a limit: a block of 4 bytes may hold 128 KiB, so this grows to
+# 32 MiB at most; by zlib it grows to a piece at most.
 SLICE_BYTES = 1024
 # Servers apply one, proxies perhaps a second; a header can name thousands, and each takes its window of memory.
 MAX_CODINGS = 4
@@ -27,7 +34,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class _Decompressor(Protocol):
-    def feed(self, data: bytes, limit: int) -> bytes: ...
+    def feed(self, data: bytes) -> Iterator[bytes]: ...
 
 
 class _Gzip:
@@ -36,14 +43,15 @@ class _Gzip:
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=_GZIP)
 
-    def feed(self, data: bytes, limit: int) -> bytes:
-        decoded = bytearray()
-        while data and len(decoded) < limit:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
             if self._inflate.eof:
                 self._inflate = zlib.decompressobj(wbits=_GZIP)
-            decoded += self._inflate.decompress(data, limit - len(decoded))
+            yield from _until_empty(self._inflate.decompress(data, PIECE_BYTES), self._more)
             data = self._inflate.unused_data
-        return bytes(decoded)
+
+    def _more(self) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail, PIECE_BYTES)
 
 
 class _Deflate:
@@ -53,34 +61,39 @@ class _Deflate:
         self._head = b""
         self._inflate = zlib.decompressobj()
 
-    def feed(self, data: bytes, limit: int) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         if len(self._head) < 2:
             self._head += data
             if len(self._head) < 2:
-                return b""
+                return
             data = self._head
             is_zlib = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0
             self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-        decoded = self._inflate.decompress(data, limit)
+        yield from _until_empty(self._inflate.decompress(data, PIECE_BYTES), self._more)
         if self._inflate.unused_data:
             raise zlib.error("bytes after the end")
-        return decoded
+
+    def _more(self) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail, PIECE_BYTES)
 
 
 class _Brotli:
     def __init__(self) -> None:
         self._decompressor = brotli.Decompressor()
 
-    def feed(self, data: bytes, limit: int) -> bytes:
-        return bytes(self._decompressor.process(data, output_buffer_limit=limit))
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield from _until_empty(self._process(data), lambda: self._process(b""))
+
+    def _process(self, data: bytes) -> bytes:
+        return bytes(self._decompressor.process(data, output_buffer_limit=PIECE_BYTES))
 
 
 class _Zstandard:
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
 
-    def feed(self, data: bytes, _limit: int) -> bytes:
-        return self._decompressor.decompress(data)
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield from _slices(self._decompressor.decompress(data), PIECE_BYTES)
 
 
 _CODINGS: dict[str, Callable[[], _Decompressor]] = {
@@ -99,13 +112,13 @@ class _Plain:
         self.problem: str | None = None
         self._room = limit
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """What these bytes decode to, until there is a `problem`."""
-        return self._within_limit(data)
+        yield self._within_limit(data)
 
     def _within_limit(self, decoded: bytes) -> bytes:
         if len(decoded) > self._room:
-            self.problem = "decoded body is over the limit"
+            self.problem = OVER_LIMIT
             decoded = decoded[: self._room]
         self._room -= len(decoded)
         return decoded
@@ -120,37 +133,41 @@ class _Coded(_Plain):
         self._decompressor = make()
         self._taken = bytearray()
 
-    def feed(self, data: bytes) -> bytes:
-        decoded = bytearray()
-        for piece in _slices(data):
-            if self.problem is not None:
-                break
-            decoded += self._within_limit(self._take(piece))
-        return bytes(decoded)
-
-    def _take(self, piece: bytes) -> bytes:
-        try:
-            decoded = self._decompressor.feed(piece, self._room + 1)
-        except _ERRORS:
-            decoded = self._take_bytewise(piece)
-        self._taken += piece
-        return decoded
-
-    def _take_bytewise(self, piece: bytes) -> bytes:
-        """What a piece with an error decodes to before it: the libraries throw that away with the call that fails."""
-        self._decompressor = self._make()
-        for earlier in _slices(bytes(self._taken)):
-            self._decompressor.feed(earlier, sys.maxsize)
-        decoded = bytearray()
-        for position in range(len(piece)):
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        for coded in _slices(data, SLICE_BYTES):
+            given = 0
             try:
-                decoded += self._decompressor.feed(piece[position : position + 1], self._room + 1 - len(decoded))
+                for piece in self._decompressor.feed(coded):
+                    given += len(piece)
+                    yield self._within_limit(piece)
+                    if self.problem is not None:
+                        return
+            except _ERRORS:
+                yield from self._rest_bytewise(coded, given)
+            self._taken += coded
+            if self.problem is not None:
+                return
+
+    def _rest_bytewise(self, coded: bytes, given: int) -> Iterator[bytes]:
+        """What bytes with an error decode to before it: the libraries throw that away with the call that fails.
+
+        `given` bytes of it have been given already.
+        """
+        self._decompressor = self._make()
+        for earlier in _slices(bytes(self._taken), SLICE_BYTES):
+            for _ in self._decompressor.feed(earlier):
+                pass
+        for byte in _slices(coded, 1):
+            try:
+                for piece in self._decompressor.feed(byte):
+                    known = min(given, len(piece))
+                    given -= known
+                    yield self._within_limit(piece[known:])
+                    if self.problem is not None:
+                        return
             except _ERRORS as error:
                 self.problem = f"content coding is broken: {error}"
-                break
-            if len(decoded) > self._room:
-                break
-        return bytes(decoded)
+                return
 
 
 class ContentDecoder:
@@ -168,16 +185,37 @@ class ContentDecoder:
         else:
             self._stages = [_Coded(_CODINGS[name], limit) for name in reversed(names)] or [_Plain(limit)]
 
-    def feed(self, data: bytes) -> bytes:
-        """The bytes that this chunk decodes to, possibly none yet; none at all once there is a `problem`."""
-        if self.problem is not None:
-            return b""
-        for stage in self._stages:
-            data = stage.feed(data)
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bytes that this chunk decodes to, possibly none yet; none at all once there is a `problem`.
+
+        They are taken to their end, or nothing more is fed.
+        """
+        if self.problem is None:
+            yield from self._through(self._stages, data)
+
+    def _through(self, stages: list[_Plain], data: bytes) -> Iterator[bytes]:
+        stage, *later = stages
+        for piece in stage.feed(data):
+            if later:
+                yield from self._through(later, piece)
+            else:
+                yield piece
             # What a later stage meets lies before what an earlier one met.
-            self.problem = stage.problem or self.problem
-        return data
+            if self.problem is not None:
+                return
+        self.problem = stage.problem
 
 
-def _slices(data: bytes) -> list[bytes]:
-    return [data[start : start + SLICE_BYTES] for start in range(0, len(data), SLICE_BYTES)]
+def whole_limit(sent: int, limit: int = MAX_DECODED_BYTES) -> int:
+    """What a body that was sent in so many bytes may grow to, where it has to be held whole."""
+    return min(limit, max(MAX_WHOLE_BYTES, MAX_WHOLE_GROWTH * sent))
+
+
+def _until_empty(piece: bytes, more: Callable[[], bytes]) -> Iterator[bytes]:
+    while piece:
+        yield piece
+        piece = more()
+
+
+def _slices(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[start : start + size] for start in range(0, len(data), size))

@@ -37,10 +37,10 @@ class _NotJson:
 NOT_JSON = _NotJson()
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes | bytearray) -> Any:
     """The value of a JSON text (RFC 8259), or `NOT_JSON`. Bytes are UTF-8, with or without a byte order mark."""
     try:
-        if isinstance(text, bytes):
+        if not isinstance(text, str):
             text = text.decode("utf-8-sig")
         value = json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from .answer import body_text
-from .decoding import ContentDecoder
+from .decoding import ContentDecoder, whole_limit
 from .history import History, read_history
 from .jsontext import content_hash, dumps, loads, storable
 from .payloads import Payload, extract
@@ -71,16 +71,19 @@ class Question:
     columns: dict[str, Any]
     contents: tuple[Content, ...]
     history: History | None = None
+    #: Why the body could not be decoded.
+    problem: str | None = None
 
 
 def read_question(body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> Question:
     """Read a request body, whole or as much of it as there is; with a redactor, less the credentials in it."""
-    decoder = ContentDecoder(content_encoding)
-    data = decoder.feed(body)
+    decoder = ContentDecoder(content_encoding, limit=whole_limit(len(body)))
+    data = b"".join(decoder.feed(body))
     payload = loads(data)
     if not isinstance(payload, dict):
         text = body_text(data if decoder.problem is None else body)
-        return Question({"request_text": (redactor.text(text) if redactor else text) or None}, ())
+        text = redactor.text(text) if redactor else text
+        return Question({"request_text": text or None}, (), None, decoder.problem)
     if redactor is not None:
         payload = redactor.value(payload)
     columns = _parameters(payload)
@@ -111,7 +114,7 @@ def read_question(body: bytes, content_encoding: str = "", redactor: Redactor | 
     columns["request_fingerprint"] = content_hash(
         {name: value for name, value in (payload | ids).items() if name not in VOLATILE_FIELDS}
     )
-    return Question(columns, (*contents, *map(_payload, payloads)), history)
+    return Question(columns, (*contents, *map(_payload, payloads)), history, decoder.problem)
 
 
 def _parameters(payload: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from .answer import Answer, Chunk, body_text, read_answer
+from .answer import MAX_PROBLEMS, Answer, Chunk, body_text, read_answer
 from .flatten import flatten_completion
 from .history import answer_keys
 from .jsontext import dumps, storable
 from .providers import provider_of
-from .question import Content, read_question
+from .question import Content, Question, read_question
 from .redaction import Credential, Redactor
 from .schema import EXCHANGES, SCHEMA_VERSION
 from .usage import reported_cost, token_counts, usage_of
@@ -24,8 +24,6 @@ from .usage import reported_cost, token_counts, usage_of
 Object = dict[str, Any]
 _TIMES = ("request_sent_us", "response_headers_us", "connect_us", "tls_us")
 _ERROR_COLUMNS = ("type", "code", "message", "param")
-# A body that is no event stream at all, read as one, has a problem a line.
-MAX_PROBLEMS = 100
 
 
 @dataclass
@@ -78,6 +76,7 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     row["answer_keys"] = answer_keys(question.history, answer.completion) if question.history is not None else None
     row |= _answer_columns(answer, answered) | _error_columns(answer.error) | _usage_columns(answer)
     row["reported_cost"], row["reported_cost_source"] = reported_cost(answer.completion, response_headers)
+    row["reassembly_problems"] = _told(question, answer)
     row["request_headers"], row["response_headers"] = _named(request_headers), _named(response_headers)
     row["user_agent"] = _header(request_headers, "user-agent") or None
     row |= _times(captured, answer)
@@ -201,12 +200,13 @@ def _answer_columns(answer: Answer, answered: Object) -> Object:
         "response_text": answer.text,
         "event_offsets_us": answer.event_offsets_us if answer.streamed else None,
         "event_sizes": answer.event_sizes if answer.streamed else None,
-        "reassembly_problems": _told(answer.problems),
     }
 
 
-def _told(problems: list[str]) -> list[str]:
-    rest = len(problems) - MAX_PROBLEMS
+def _told(question: Question, answer: Answer) -> list[str]:
+    problems = [f"request: {question.problem}"] if question.problem is not None else []
+    problems += answer.problems
+    rest = len(problems) - MAX_PROBLEMS + answer.more_problems
     return [storable(problem) for problem in problems[:MAX_PROBLEMS]] + ([f"{rest} more problems"] if rest > 0 else [])
 
 

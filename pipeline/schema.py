@@ -140,7 +140,7 @@ EXCHANGES = Dataset(
         "outcome_detail | text | What is known of why",
         "request_bytes | integer | Body bytes the client sent, as they were on the wire, kept or not",
         "response_bytes | integer | Body bytes the client was sent, as they were on the wire, kept or not",
-        "reassembly_problems | texts | What could not be read, or was over the limit; empty if nothing was lost",
+        "reassembly_problems | texts | What could not be read, or was over a limit; empty if nothing was lost",
         "schema_version | integer | Version of this list that wrote the row",
     ),
 )

@@ -2,20 +2,23 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
-Each `feed` gives the events that it completes; an unfinished one waits for more. Nothing is ever invalid: a line that
-is no field is ignored, as the text has it, and counted. Lines are cut on bytes and decoded whole, so that a character
-split between two chunks cannot break. Whether an unfinished event at the end counts is the caller's to say, by
-`finish`.
+Each `feed` gives the events that it completes, one by one; an unfinished one waits for more. Nothing is ever invalid:
+a line that is no field is ignored, as the text has it, and counted; so is an event that outgrows the limit. Lines are
+cut on bytes and decoded whole, so that a character split between two chunks cannot break. Whether an unfinished event
+at the end counts is the caller's to say, by `finish`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = ("data", "event", "id", "retry")
+# What is held of an event that does not end. One that carries an image has some megabytes.
+MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,27 +33,31 @@ class ServerSentEvent:
 class EventStreamParser:
     """One event stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
         #: Lines that are neither field nor comment.
         self.unknown_lines = 0
         #: Lines in which U+FFFD stands for bytes that are no UTF-8.
         self.broken_lines = 0
+        #: Events that outgrew the limit.
+        self.dropped_events = 0
+        self._limit = limit
         self._pending = bytearray()
         self._at_start = True
         self._ended_in_cr = False
         self._data: list[str] = []
         self._event = ""
         self._id = ""
+        #: Bytes of the lines since the last event.
+        self._size = 0
 
-    def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that these bytes complete."""
-        events = []
+    def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
+        """The events that these bytes complete. They are taken to their end, or nothing more is fed."""
         for line in self._complete_lines(data):
             if line:
-                self._read_field(line)
-            elif (event := self._dispatch()) is not None:
-                events.append(event)
-        return events
+                if not line.startswith(b":"):
+                    self._read_field(line)
+            elif self._size and (event := self._dispatch()) is not None:
+                yield event
 
     def finish(self) -> list[ServerSentEvent]:
         """The event that the stream ended within, if any.
@@ -60,7 +67,7 @@ class EventStreamParser:
         """
         line, self._pending = bytes(self._pending), bytearray()
         # A name without its colon is a field that was cut, not one without a value.
-        if line and not any(name.encode().startswith(line) for name in _FIELDS):
+        if line and not line.startswith(b":") and not any(name.encode().startswith(line) for name in _FIELDS):
             self._read_field(line)
         event = self._dispatch()
         return [event] if event is not None else []
@@ -78,14 +85,18 @@ class EventStreamParser:
                 del self._pending[:3]
             self._at_start = False
         if not data or (b"\n" not in data and b"\r" not in data):
+            # One byte over the limit tells as much as all that may follow.
+            del self._pending[self._limit + 1 :]
             return []
         lines = _LINE_END.split(bytes(self._pending))
         self._ended_in_cr = self._pending.endswith(b"\r")
-        self._pending = bytearray(lines.pop())
+        self._pending = bytearray(lines.pop()[: self._limit + 1])
         return lines
 
     def _read_field(self, line: bytes) -> None:
-        if line.startswith(b":"):
+        self._size += len(line)
+        if self._size > self._limit:
+            self._data = []
             return
         try:
             text = line.decode("utf-8")
@@ -106,6 +117,8 @@ class EventStreamParser:
     def _dispatch(self) -> ServerSentEvent | None:
         data, event = self._data, self._event
         self._data, self._event = [], ""
-        if not data:
+        is_dropped, self._size = self._size > self._limit, 0
+        self.dropped_events += is_dropped
+        if is_dropped or not data:
             return None
         return ServerSentEvent("\n".join(data), event or "message", self._id)

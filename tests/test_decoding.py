@@ -13,7 +13,15 @@ import pytest
 import zstandard
 
 from tapeline.pipeline import decoding
-from tapeline.pipeline.decoding import MAX_CODINGS, ContentDecoder
+from tapeline.pipeline.decoding import (
+    MAX_CODINGS,
+    MAX_DECODED_BYTES,
+    MAX_WHOLE_BYTES,
+    MAX_WHOLE_GROWTH,
+    PIECE_BYTES,
+    ContentDecoder,
+    whole_limit,
+)
 
 TEXT = "".join(f"data: {{n: {number}}}\n\n" for number in random.Random(7).sample(range(10_000), 400)).encode()
 
@@ -37,7 +45,12 @@ each_coding = pytest.mark.parametrize(("coding", "encode"), CODINGS, ids=[encode
 
 def decode(chunks: Iterable[bytes], coding: str, limit: int = 1_000_000) -> tuple[bytes, str | None]:
     decoder = ContentDecoder(coding, limit=limit)
-    return b"".join([decoder.feed(chunk) for chunk in chunks]), decoder.problem
+    return b"".join([fed(decoder, chunk) for chunk in chunks]), decoder.problem
+
+
+def fed(decoder: ContentDecoder, chunk: bytes) -> bytes:
+    """All that a chunk decodes to."""
+    return b"".join(decoder.feed(chunk))
 
 
 def pieces(body: bytes, size: int) -> list[bytes]:
@@ -87,7 +100,7 @@ def test_each_chunk_that_was_flushed_is_there_at_once(
 ) -> None:
     compressor, decoder = flushing(), ContentDecoder(coding)
     for word in (b"one ", b"two ", b"three"):
-        assert decoder.feed(compressor.chunk(word)) == word
+        assert fed(decoder, compressor.chunk(word)) == word
     # Servers that only ever flush leave the end of the coding out.
     assert decoder.problem is None
 
@@ -188,6 +201,22 @@ def test_a_bomb_stops_at_the_limit(coding: str, encode: Encode, size: int) -> No
     assert peak < 100_000_000
 
 
+@each_coding
+def test_what_a_small_chunk_holds_is_given_in_pieces(coding: str, encode: Encode) -> None:
+    sizes = [len(piece) for piece in ContentDecoder(coding).feed(encode(b"\0" * 50_000_000))]
+    assert sum(sizes) == 50_000_000
+    # brotli gives a little more than it is asked for.
+    assert max(sizes) <= 2 * PIECE_BYTES
+
+
+def test_a_body_that_must_be_held_may_grow_by_what_was_sent() -> None:
+    assert whole_limit(0) == whole_limit(1000) == MAX_WHOLE_BYTES
+    sent = MAX_WHOLE_BYTES // 2
+    assert whole_limit(sent) == sent * MAX_WHOLE_GROWTH > MAX_WHOLE_BYTES
+    assert whole_limit(MAX_DECODED_BYTES) == MAX_DECODED_BYTES
+    assert whole_limit(1000, limit=10) == 10
+
+
 def test_a_bomb_within_a_coding_stops_at_the_limit() -> None:
     bomb = gzip.compress(gzip.compress(gzip.compress(b"\0" * 50_000_000)))
     for size in (1, 1_000_000):
@@ -202,13 +231,15 @@ def test_of_two_problems_the_first_in_the_body_is_told() -> None:
 
 def test_nothing_more_is_taken_after_a_problem() -> None:
     decoder = ContentDecoder("gzip")
-    assert decoder.feed(b"no") == b""
+    assert fed(decoder, b"no") == b""
     problem = decoder.problem
     assert problem is not None
-    assert decoder.feed(gzip.compress(TEXT)) == b""
+    assert fed(decoder, gzip.compress(TEXT)) == b""
     assert decoder.problem == problem
 
 
-def test_slices_bound_what_zstd_may_grow_to() -> None:
+def test_slices_bound_what_they_grow_to() -> None:
     # A block of four bytes holds 128 KiB (RFC 8878, section 3.1.1.2.3).
     assert decoding.SLICE_BYTES // 4 * 128 * 1024 <= 32 * 1024 * 1024
+    # Two bits of deflate hold 258 bytes (RFC 1951, section 3.2.5): within a piece, an error takes all of it.
+    assert decoding.SLICE_BYTES * 4 * 258 <= decoding.PIECE_BYTES

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapeline.pipeline.answer import Answer, read_answer
+from tapeline.pipeline.decoding import ContentDecoder
 from tapeline.pipeline.jsontext import dumps, loads, storable
 from tapeline.pipeline.question import read_question
 from tapeline.pipeline.record import make_record
 from tapeline.pipeline.sse import EventStreamParser, ServerSentEvent
 
 from .support.captured import captured
+from .support.limits import LIMITS, Limits, applied
 from .support.strategies import any_body, cuts, edited, edits, examples, json_value, number, object_with, pieces, text
 from .test_streams import exact, said
 
@@ -72,6 +74,16 @@ def test_events_are_those_of_the_whatwg_text(stream: str, cuts: list[int]) -> No
     assert events == events_by_the_text(stream)
 
 
+@examples
+@given(st.lists(st.integers(0, 6), max_size=8), cuts)
+def test_events_over_the_limit_are_left_out_and_counted(sizes: list[int], cuts: list[int]) -> None:
+    stream = b"".join(b"event: x\ndata: %b\ndata\n: %b\n\n" % (b"d" * size, b"c" * 99) for size in sizes)
+    parser = EventStreamParser(limit=len("event: xdata: ddddata"))
+    events = [event for piece in pieces(stream, cuts) for event in parser.feed(piece)]
+    assert [event.data for event in events] == ["d" * size + "\n" for size in sizes if size <= 3]
+    assert parser.dropped_events == len(sizes) - len(events)
+
+
 # Any bytes.
 
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -87,20 +99,21 @@ content_type = st.sampled_from(["text/event-stream", "Text/Event-Stream; charset
 
 
 @examples
-@given(any_body, content_type, st.sampled_from(sorted(CODINGS)), edits, cuts, st.sampled_from([50, 10**6]))
+@given(any_body, content_type, st.sampled_from(sorted(CODINGS)), edits, cuts, st.sampled_from(LIMITS))
 def test_any_answer_is_read_the_same_however_it_is_cut(
-    body: bytes, content_type: str, coding: str, edits: list[tuple[int, int, bytes]], cuts: list[int], limit: int
+    body: bytes, content_type: str, coding: str, edits: list[tuple[int, int, bytes]], cuts: list[int], limits: Limits
 ) -> None:
     sent = edited(CODINGS[coding](body), edits if coding else [])
 
     def read(chunks: list[bytes]) -> Answer:
         numbered = list(enumerate(chunks))
-        return read_answer(numbered, content_type=content_type, content_encoding=coding, limit=limit)
+        with applied(limits):
+            return read_answer(numbered, content_type=content_type, content_encoding=coding, limit=limits.decoded)
 
     whole = read([sent])
     assert said(read(pieces(sent, cuts))) == said(whole)
     assert said(read([sent[at : at + 1] for at in range(len(sent))])) == said(whole)
-    if whole.decoded_bytes and not whole.problems:
+    if any(ContentDecoder(coding).feed(sent)) and not whole.problems:
         assert (whole.completion, whole.error, whole.text) != (None, None, None)
 
 

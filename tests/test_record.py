@@ -12,10 +12,11 @@ import duckdb
 import polars as pl
 import pytest
 
+from tapeline.pipeline.answer import MAX_PROBLEMS
 from tapeline.pipeline.dataset import polars_schema, write_batch
 from tapeline.pipeline.flatten import rebuild_completion
 from tapeline.pipeline.jsontext import loads
-from tapeline.pipeline.record import MAX_PROBLEMS, CapturedExchange, make_record
+from tapeline.pipeline.record import CapturedExchange, make_record
 from tapeline.pipeline.schema import EXCHANGES, SCHEMA_VERSION
 
 from .support.captured import JSON_HEADERS, STARTED_AT_US, captured
@@ -150,6 +151,19 @@ def test_headers_that_come_several_times() -> None:
     assert [header["name"] for header in row["response_headers"]].count("content-encoding") == 2
     assert row["reassembly_problems"][0].startswith("content coding is broken")
     assert row["response_text"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("coding", "problem"),
+    [("gzip", "content coding is broken: "), ("compress", "unknown content coding 'compress'")],
+)
+def test_a_request_that_cannot_be_decoded_is_told(coding: str, problem: str) -> None:
+    headers = [["content-encoding", coding]]
+    row = row_of(captured(chunk("a"), request=b"broken", request_headers=headers))
+    assert len(row["reassembly_problems"]) == 1
+    assert row["reassembly_problems"][0].startswith(f"request: {problem}")
+    assert row["request_text"] == "broken"
+    assert row["choices"][0]["content"] == "a"
 
 
 def test_problems_are_told_up_to_a_number() -> None:

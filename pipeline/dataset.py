@@ -49,6 +49,9 @@ KINDS: dict[str, pl.DataType] = {
     "headers": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
 }
 
+# A batch of exchanges, without their content, is smaller; larger are one that holds a large body, and content.
+MAX_STATISTICS_BYTES = 16 * 1024 * 1024
+
 Row = dict[str, Any]
 
 
@@ -64,25 +67,34 @@ def write_batch(
 
     Raises DataError when the disk does not take a file; no file is half there then.
     """
+    schema = polars_schema(dataset.columns)
+    days = _by_day(dataset, rows, day_of)
+    paths = []
+    for day in sorted(days):
+        path = root / f"date={day}" / f"{name}.parquet"
+        _write_file(path, pl.DataFrame(days.pop(day), schema=schema, orient="row"))
+        paths.append(path)
+    return paths
+
+
+def _by_day(dataset: Dataset, rows: Iterable[Row], day_of: Callable[[Row], datetime]) -> dict[str, list[Row]]:
     days: dict[str, list[Row]] = {}
     integer_lists = [column.name for column in dataset.columns if column.kind == "integers"]
     for row in rows:
         # Of a plain list with millions of events Polars makes one that takes several times the memory.
         lists = {name: pl.Series(row[name], dtype=pl.Int64) for name in integer_lists if row[name] is not None}
         days.setdefault(day_of(row).date().isoformat(), []).append(row | lists)
-    schema = polars_schema(dataset.columns)
-    paths = []
-    for day, members in sorted(days.items()):
-        path = root / f"date={day}" / f"{name}.parquet"
-        _write_file(path, pl.DataFrame(members, schema=schema, orient="row"))
-        paths.append(path)
-    return paths
+    return days
 
 
 def _write_file(path: Path, frame: pl.DataFrame) -> None:
     buffer = BytesIO()
     frame.write_parquet(
-        buffer, compression="zstd", statistics=True, metadata={"tapeline.schema_version": str(SCHEMA_VERSION)}
+        buffer,
+        compression="zstd",
+        # Least and greatest values are found by copying them, however long they are.
+        statistics=frame.estimated_size() < MAX_STATISTICS_BYTES,
+        metadata={"tapeline.schema_version": str(SCHEMA_VERSION)},
     )
     temporary = path.with_name(f".{path.name}.tmp")
     try:

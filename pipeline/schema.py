@@ -160,7 +160,7 @@ CONTENT = Dataset(
         "content_id | text | Hash of the canonical JSON",
         "kind | text | message, tools, functions, or payload: the base64 text of an image, a recording or a file",
         "role | text | A message's role",
-        "text | text | Its plain text, for search",
+        "text | text | Its plain text, for search; the first million characters",
         'json | text | The value as it was sent; in a message `{"$tapeline_payload": id}` stands for a payload',
         "bytes | integer | Length of `json` in UTF-8",
         "media_type | text | Of a payload, where the message says it",

@@ -7,33 +7,34 @@ Whatever stops that in between, the next pass repeats the batch with the same me
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from tapeline.addons.tapeline_journal import COMPANIONS, Lock, is_locked
 from tapeline.addons.tapeline_ledger import read_ledger
 from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.addons.tapeline_privacy import load_salt
 
 from .dataset import Row, write_batch
 from .errors import DataError
 from .journal import Journal, open_journal_for_sealing
+from .privacy import privacy_of
 from .question import Content
-from .record import CapturedExchange, Record, make_record, unread_record
-from .redaction import Redactor, own_format
 from .schema import CONTENT, EXCHANGES, LOSSES
-from .withholding import withheld_content, without_content
+from .withholding import withheld_content
 
 # A pass seals thousands of exchanges a second; one that takes this long hangs.
 LOCK_SECONDS = 600.0
 # A running recorder's exchanges are sealed together, for few files. Reports do not wait for it: they seal themselves.
 FOLLOW_SECONDS = 5.0
+# Text stands in `content` twice, for search and in the message's JSON; nobody has read what is longer than a book.
+MAX_TEXT_CHARACTERS = 1_000_000
 
 
 @dataclass
@@ -45,23 +46,6 @@ class Sealed:
     recorders: int = 0
     losses: int = 0
     problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Privacy:
-    """What a recording is to keep of what it heard."""
-
-    redactor: Redactor | None
-    keeps_content: bool
-
-
-def privacy_of(about: dict[str, str], directory: DataDirectory) -> Privacy:
-    """What a journal says of it."""
-    redactor = None
-    if about.get("redact") != "none":
-        patterns = json.loads(about.get("redact_patterns", "[]"))
-        redactor = Redactor(load_salt(directory.salt), tuple(map(own_format, patterns)))
-    return Privacy(redactor, about.get("content") != "none")
 
 
 def seal(directory: DataDirectory) -> Sealed:
@@ -151,42 +135,46 @@ def _seal_journal(directory: DataDirectory, recorder_id: str, total: Sealed, *, 
 
 
 def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: Sealed) -> None:
+    exchanges, contents = _read_batch(directory, journal, batch)
+    unwritten = journal.unwritten(list(contents))
+    new = [row for content_id, row in contents.items() if content_id in unwritten]
+    contents.clear()
     recorder_id = journal.about["recorder_id"]
+    losses = [_loss_row(recorder_id, journal.about["run"], *loss) for loss in journal.losses(batch)]
+    count, lost = len(exchanges), sum(row["exchanges"] for row in losses)
+    name = f"{recorder_id}-{batch:06d}"
+    for dataset, rows, time_column in (
+        (CONTENT, new, "first_seen_at"),
+        (LOSSES, losses, "at"),
+        (EXCHANGES, exchanges, "started_at"),
+    ):
+        write_batch(directory.dataset(dataset.name), dataset, name, _handed_over(rows), itemgetter(time_column))
+    journal.forget(batch, list(unwritten))
+    total.exchanges += count
+    total.batches += 1
+    total.losses += lost
+
+
+def _read_batch(directory: DataDirectory, journal: Journal, batch: int) -> tuple[list[Row], dict[str, Row]]:
+    """The exchanges of a batch, and the content that they share by its id."""
     privacy = privacy_of(journal.about, directory)
-    records = [_record(captured, recorder_id, privacy) for captured in journal.exchanges(batch)]
+    exchanges: list[Row] = []
     contents: dict[str, Row] = {}
-    for record in records:
+    for captured in journal.exchanges(batch):
+        record = privacy.record(captured, journal.about["recorder_id"])
+        exchanges.append(record.row)
         for content in record.contents:
             if content.content_id not in contents:
                 row = _content_row(content, record.row["started_at"])
                 contents[content.content_id] = row if privacy.keeps_content else withheld_content(row)
-    unwritten = journal.unwritten(list(contents))
-    new = [row for content_id, row in contents.items() if content_id in unwritten]
-    losses = [_loss_row(recorder_id, journal.about["run"], *loss) for loss in journal.losses(batch)]
-    name = f"{recorder_id}-{batch:06d}"
-    write_batch(directory.dataset(CONTENT.name), CONTENT, name, new, lambda row: row["first_seen_at"])
-    write_batch(directory.dataset(LOSSES.name), LOSSES, name, losses, lambda row: row["at"])
-    write_batch(
-        directory.dataset(EXCHANGES.name),
-        EXCHANGES,
-        name,
-        [record.row for record in records],
-        lambda row: row["started_at"],
-    )
-    journal.forget(batch, list(unwritten))
-    total.exchanges += len(records)
-    total.batches += 1
-    total.losses += sum(row["exchanges"] for row in losses)
+    return exchanges, contents
 
 
-def _record(captured: CapturedExchange, recorder_id: str, privacy: Privacy) -> Record:
-    """The exchange's record; one that reading fails on is kept as the bytes it is, and holds nothing up."""
-    redactor = privacy.redactor
-    try:
-        record = make_record(captured, recorder_id, redactor)
-    except Exception as error:  # noqa: BLE001 - a fault of ours in one exchange must not stop all that follow
-        record = unread_record(captured, recorder_id, f"Tapeline could not read it: {error!r}", redactor)
-    return record if privacy.keeps_content else without_content(record)
+def _handed_over(rows: list[Row]) -> Iterator[Row]:
+    """The rows, kept no longer than whoever takes them does: one may be as large as a request."""
+    rows.reverse()
+    while rows:
+        yield rows.pop()
 
 
 def _content_row(content: Content, first_seen_at: datetime) -> Row:
@@ -194,7 +182,7 @@ def _content_row(content: Content, first_seen_at: datetime) -> Row:
         "content_id": content.content_id,
         "kind": content.kind,
         "role": content.role,
-        "text": content.text,
+        "text": content.text[:MAX_TEXT_CHARACTERS] if content.text is not None else None,
         "json": content.json,
         "bytes": len(content.json.encode()),
         "media_type": content.media_type,

@@ -8,9 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import brotli
 import pytest
@@ -19,10 +17,8 @@ import zstandard
 from tapeline.pipeline.answer import MAX_EVENTS
 from tapeline.pipeline.decoding import OVER_LIMIT
 
-from .support.memory import peak_memory, seal_apart
-from .support.recorder import RunningRecorder, query
-from .support.scripted import Conversation, ScriptedServer
-from .support.wire import Road, ask, chat
+from .support.memory import COMPLETION, Passed, passed
+from .support.wire import chat
 
 pytestmark = pytest.mark.slow
 
@@ -31,16 +27,6 @@ GIGABYTE = 1000 * MEGABYTE
 # Beside what a small exchange takes.
 MOST_TO_SEAL = 200 * MEGABYTE
 MOST_TO_RECORD = 30 * MEGABYTE
-SMALL = b'{"object":"chat.completion","choices":[{"index":0,"message":{"content":"Hi"},"finish_reason":"stop"}]}'
-
-
-@dataclass(frozen=True)
-class Passed:
-    """An exchange that went through a recorder and was sealed."""
-
-    row: dict[str, Any]
-    recorder_peak: int
-    sealing_peak: int
 
 
 def gzip_of(unit: bytes) -> bytes:
@@ -55,41 +41,10 @@ def zeros() -> bytes:
     return gzip_of(b"\0")
 
 
-def passed(
-    data: Path,
-    request: bytes,
-    response: bytes,
-    request_coding: str = "",
-    content_type: str = "application/json",
-    **answered: str,
-) -> Passed:
-    """Send both through a recorder that leaves sealing to us; both sides must get what the other sent."""
-    received = []
-
-    def script(conversation: Conversation) -> None:
-        received.append(conversation.read_body())
-        conversation.answer(response, content_type, 200, **answered)
-
-    with (
-        ScriptedServer(script) as server,
-        RunningRecorder(data, "--upstream", server.url, "--set", "tapeline_seal=false") as recorder,
-    ):
-        headers = {"Content-Encoding": request_coding} if request_coding else {}
-        connection = Road(recorder, server, tls=False).connect()
-        assert ask(connection, request, **headers) == (200, response)
-        connection.close()
-        recorder_peak = peak_memory(recorder.process.pid)
-    assert received == [request]
-    sealing_peak = seal_apart(data).peak
-    (row,) = query(data, "SELECT * FROM exchanges")
-    assert (row["request_bytes"], row["response_bytes"]) == (len(request), len(response))
-    return Passed(row, recorder_peak, sealing_peak)
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     """What an exchange takes that is nothing special."""
-    found = passed(tmp_path_factory.mktemp("small") / "recordings", chat(), SMALL)
+    found = passed(tmp_path_factory.mktemp("small") / "recordings", chat(), COMPLETION)
     assert (found.row["outcome"], found.row["reassembly_problems"]) == ("complete", [])
     return found
 
@@ -143,7 +98,7 @@ def test_an_answer_that_is_a_stream_without_end(data: Path, small: Passed, unit:
 
 
 def test_a_request_of_a_gigabyte_of_zeros(data: Path, zeros: bytes, small: Passed) -> None:
-    found = passed(data, zeros, SMALL, request_coding="gzip")
+    found = passed(data, zeros, COMPLETION, request_coding="gzip")
     assert found.row["outcome"] == "complete"
     assert found.row["reassembly_problems"] == [f"request: {OVER_LIMIT}"]
     assert found.row["request_text"] == "base64:" + base64.b64encode(zeros).decode()

@@ -18,10 +18,11 @@ import pytest
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_writer import JournalWriter
+from tapeline.pipeline import privacy, warehouse
 from tapeline.pipeline import seal as sealing
-from tapeline.pipeline import warehouse
 from tapeline.pipeline.exchange import find_exchange, request_of
 from tapeline.pipeline.journal import Journal, open_journal_for_sealing
+from tapeline.pipeline.jsontext import loads
 from tapeline.pipeline.record import CapturedExchange, Record, make_record
 from tapeline.pipeline.redaction import Redactor
 from tapeline.pipeline.seal import seal
@@ -156,6 +157,15 @@ def test_a_batch_over_midnight_is_a_file_a_day(directory: DataDirectory) -> None
         "exchanges/date=2026-11-22/recorder-1-000001.parquet",
     ]
     assert len(exchange_ids(directory)) == 2
+
+
+def test_the_text_of_a_long_message_is_kept_up_to_a_length_and_the_message_whole(directory: DataDirectory) -> None:
+    text = "0123456789" * (sealing.MAX_TEXT_CHARACTERS // 10)
+    make_journal(directory.root, [MadeUp(content=text), MadeUp(content=text + "more")])
+    seal(directory)
+    contents = pl.read_parquet(directory.dataset("content") / "**/*.parquet", hive_partitioning=False)
+    assert contents["text"].to_list() == [text, text]
+    assert [loads(value)["content"] for value in contents["json"]] == [text, text + "more"]
 
 
 def test_content_is_stored_once_over_the_batches_of_a_recorder(directory: DataDirectory) -> None:
@@ -294,7 +304,7 @@ def test_an_exchange_that_reading_fails_on_is_kept_as_it_is_and_holds_nothing_up
             raise RuntimeError("a fault of ours")
         return make_record(captured, recorder_id, redactor)
 
-    monkeypatch.setattr(sealing, "make_record", fail_on_one)
+    monkeypatch.setattr(privacy, "make_record", fail_on_one)
     assert seal(directory).exchanges == 2
     warehouse.load(directory)
     with warehouse.querying(directory) as connection:

@@ -127,6 +127,14 @@ class Journal:
         finished, total = self._connection.execute("SELECT count(ending), count(*) FROM exchange").fetchone()
         return finished, total - finished
 
+    def fills_a_batch(self) -> bool:
+        """Whether as much has ended as a batch holds."""
+        count, size = self._connection.execute(
+            "SELECT count(DISTINCT exchange.number), coalesce(sum(length(data)), 0) "
+            "FROM exchange LEFT JOIN piece USING (number) WHERE batch IS NULL AND ending IS NOT NULL"
+        ).fetchone()
+        return bool(count >= BATCH_EXCHANGES or size >= BATCH_BYTES)
+
     def _members(self, *, unfinished: bool) -> Iterator[int]:
         ended = "" if unfinished else "AND ending IS NOT NULL"
         rows = self._connection.execute(

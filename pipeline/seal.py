@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -31,8 +31,10 @@ from .withholding import withheld_content
 
 # A pass seals thousands of exchanges a second; one that takes this long hangs.
 LOCK_SECONDS = 600.0
-# A running recorder's exchanges are sealed together, for few files. Reports do not wait for it: they seal themselves.
+# How often the journals are looked at while a recorder runs, and how long exchanges wait that fill no batch. A file has
+# 40 kB about its columns, whatever it holds: few are small. Reports do not wait for it: they seal themselves.
 FOLLOW_SECONDS = 5.0
+PATIENCE_SECONDS = 300.0
 # Text stands in `content` twice, for search and in the message's JSON; nobody has read what is longer than a book.
 MAX_TEXT_CHARACTERS = 1_000_000
 
@@ -76,14 +78,35 @@ def follow(directory: DataDirectory) -> None:
     gone = threading.Event()
     threading.Thread(target=_wait_for_end_of_input, args=(gone,), daemon=True).start()
     told: tuple[str, ...] = ()
+    sealed_at = time.monotonic()
     while not gone.wait(FOLLOW_SECONDS):
-        told = _seal_and_report(directory, told)
+        if time.monotonic() - sealed_at >= PATIENCE_SECONDS or _is_batch_waiting(directory):
+            told = _seal_and_report(directory, told)
+            sealed_at = time.monotonic()
     _seal_and_report(directory, told)
 
 
 def _wait_for_end_of_input(gone: threading.Event) -> None:
     sys.stdin.buffer.read()
     gone.set()
+
+
+def _is_batch_waiting(directory: DataDirectory) -> bool:
+    lock = Lock(directory.lock("seal"))
+    if not lock.take():
+        return False  # Somebody seals.
+    try:
+        return any(_fills_a_batch(directory, recorder_id) for recorder_id in directory.recorder_ids())
+    finally:
+        lock.release()
+
+
+def _fills_a_batch(directory: DataDirectory, recorder_id: str) -> bool:
+    try:
+        with closing(open_journal_for_sealing(directory.journal(recorder_id))) as journal:
+            return journal.fills_a_batch()
+    except (DataError, sqlite3.Error):
+        return True  # Sealing says what is wrong with it.
 
 
 def _seal_and_report(directory: DataDirectory, told: tuple[str, ...]) -> tuple[str, ...]:

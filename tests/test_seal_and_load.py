@@ -6,6 +6,7 @@ import base64
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pytest
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_writer import JournalWriter
-from tapeline.pipeline import privacy, warehouse
+from tapeline.pipeline import journal, privacy, warehouse
 from tapeline.pipeline import seal as sealing
 from tapeline.pipeline.exchange import find_exchange, request_of
 from tapeline.pipeline.journal import Journal, open_journal_for_sealing
@@ -96,6 +97,62 @@ def test_a_running_recorders_finished_exchanges_are_sealed_and_its_open_ones_wai
         writer.add("ending", 2, {"how": "response", "ended_us": 300_000})
     assert seal(directory).exchanges == 1
     assert outcomes(directory) == [("complete",), ("complete",)]
+
+
+@contextmanager
+def following(directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sealing as it goes on beside a recorder, until the end of its input."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as standard_input, ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        running = pool.submit(sealing.follow, directory)
+        try:
+            yield
+        finally:
+            os.close(writing)
+            running.result()
+
+
+def sealed_files(directory: DataDirectory) -> list[int]:
+    """How many exchanges each file holds."""
+    return [pl.read_parquet(path).height for path in sorted(directory.dataset("exchanges").rglob("*.parquet"))]
+
+
+def wait_for(expected: list[int], directory: DataDirectory) -> None:
+    deadline = time.monotonic() + 20
+    while sealed_files(directory) != expected and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sealed_files(directory) == expected
+
+
+def test_few_exchanges_wait_for_more_until_the_recorder_ends(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr(journal, "BATCH_EXCHANGES", 3)
+    with recording(directory.root) as writer, following(directory, monkeypatch):
+        write_exchanges(writer, [MadeUp(), MadeUp()])
+        flushed(writer, directory, 2)
+        time.sleep(0.3)
+        assert sealed_files(directory) == []
+        write_exchanges(writer, [MadeUp()], first_number=3)
+        wait_for([3], directory)
+        write_exchanges(writer, [MadeUp()], first_number=4)
+        flushed(writer, directory, 1)
+    assert sealed_files(directory) == [3, 1]
+
+
+def test_large_exchanges_and_those_that_have_waited_wait_no_longer(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr(journal, "BATCH_BYTES", 100_000)
+    with recording(directory.root) as writer, following(directory, monkeypatch):
+        write_exchanges(writer, [MadeUp(content="x" * 100_000)])
+        wait_for([1], directory)
+        monkeypatch.setattr(sealing, "PATIENCE_SECONDS", 0.0)
+        write_exchanges(writer, [MadeUp()], first_number=2)
+        wait_for([1, 1], directory)
 
 
 def test_sealing_and_loading_again_changes_nothing(directory: DataDirectory) -> None:

@@ -50,13 +50,13 @@ def exchange_ids(directory: DataDirectory) -> list[str]:
 
 
 def flushed(writer: JournalWriter, directory: DataDirectory, finished: int) -> None:
-    """Wait until the writer's thread has written so many endings."""
+    """Wait until so many finished exchanges wait in the journal: written by the writer's thread, not sealed yet."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         journal = open_journal_for_sealing(directory.journal("recorder-1"))
         waiting = journal.waiting()[0]
         journal.close()
-        if waiting >= finished:
+        if waiting == finished:
             return
         time.sleep(0.02)
     raise AssertionError("the journal was not written")
@@ -137,6 +137,7 @@ def test_few_exchanges_wait_for_more_until_the_recorder_ends(
         assert sealed_files(directory) == []
         write_exchanges(writer, [MadeUp()], first_number=3)
         wait_for([3], directory)
+        flushed(writer, directory, 0)
         write_exchanges(writer, [MadeUp()], first_number=4)
         flushed(writer, directory, 1)
     assert sealed_files(directory) == [3, 1]

@@ -109,8 +109,12 @@ class Journal:
             ).fetchone()
         }
 
-    def forget(self, batch: int, content_ids: list[str]) -> None:
-        """Drop a batch, whose files are on the disk, and remember the content that it wrote."""
+    def forget(self, batch: int, content_ids: list[str], *, wipe: bool = False) -> None:
+        """Drop a batch, whose files are on the disk, and remember the content that it wrote.
+
+        With `wipe` its bytes go at once; else they stand in free pages until others are written there.
+        """
+        self._connection.execute(f"PRAGMA secure_delete = {int(wipe)}")
         with self._transaction():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO written_content VALUES (?)",
@@ -121,6 +125,8 @@ class Journal:
             )
             self._connection.execute("DELETE FROM exchange WHERE batch = ?", (batch,))
             self._connection.execute("DELETE FROM loss WHERE batch = ?", (batch,))
+        if wipe:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def waiting(self) -> tuple[int, int]:
         """How many exchanges are finished and not sealed, and how many still run (or were cut)."""

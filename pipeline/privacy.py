@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_privacy import load_salt
@@ -39,3 +40,8 @@ def privacy_of(about: dict[str, str], directory: DataDirectory) -> Privacy:
         patterns = json.loads(about.get("redact_patterns", "[]"))
         redactor = Redactor(load_salt(directory.salt), tuple(map(own_format, patterns)))
     return Privacy(redactor, about.get("content") != "none")
+
+
+def keeps_less_than_heard(row: dict[str, Any]) -> bool:
+    """Whether a row of `exchanges` leaves out something that the journal still has."""
+    return not row["content_kept"] or bool(row["request_redactions"] or row["response_redactions"])

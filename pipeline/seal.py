@@ -24,7 +24,7 @@ from tapeline.addons.tapeline_paths import DataDirectory
 from .dataset import Row, write_batch
 from .errors import DataError
 from .journal import Journal, open_journal_for_sealing
-from .privacy import privacy_of
+from .privacy import keeps_less_than_heard, privacy_of
 from .question import Content
 from .schema import CONTENT, EXCHANGES, LOSSES
 from .withholding import withheld_content
@@ -165,6 +165,7 @@ def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: S
     recorder_id = journal.about["recorder_id"]
     losses = [_loss_row(recorder_id, journal.about["run"], *loss) for loss in journal.losses(batch)]
     count, lost = len(exchanges), sum(row["exchanges"] for row in losses)
+    wipe = any(keeps_less_than_heard(row) for row in exchanges)
     name = f"{recorder_id}-{batch:06d}"
     for dataset, rows, time_column in (
         (CONTENT, new, "first_seen_at"),
@@ -172,7 +173,7 @@ def _seal_batch(directory: DataDirectory, journal: Journal, batch: int, total: S
         (EXCHANGES, exchanges, "started_at"),
     ):
         write_batch(directory.dataset(dataset.name), dataset, name, _handed_over(rows), itemgetter(time_column))
-    journal.forget(batch, list(unwritten))
+    journal.forget(batch, list(unwritten), wipe=wipe)
     total.exchanges += count
     total.batches += 1
     total.losses += lost

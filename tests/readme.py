@@ -8,6 +8,7 @@ from tapeline.pipeline.cli import tapeline
 from tapeline.pipeline.provider import WORKLOAD
 from tapeline.pipeline.question import VOLATILE_FIELDS
 from tapeline.pipeline.record import make_record
+from tapeline.pipeline.redaction import FORMATS
 from tapeline.pipeline.reports import all_reports
 from tapeline.pipeline.schema import DATASETS, LINKS, OUTCOMES, Column
 from tapeline.pipeline.usage import USAGE_PATHS
@@ -65,6 +66,11 @@ def system_table() -> str:
     systems = sorted(all_systems(), key=lambda system: system.about["order"])
     rows = [f"| {system.about['name']} | {_own(system)} | {_proof(system)} |" for system in systems]
     return "\n".join(["| system | what is its own, and where it is | tested with |", "| --- | --- | --- |", *rows])
+
+
+def redacted_formats() -> str:
+    """The kinds of credentials that are replaced by names."""
+    return "  " + ", ".join(f"`{kind}`" for kind in dict.fromkeys(entry.kind for entry in FORMATS)) + "."
 
 
 def demo_size() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tapeline.pipeline.seal import seal
 from tapeline.pipeline.withholding import withheld_content, without_content
 
 from .support.captured import JSON_HEADERS, captured
-from .support.journals import MadeUp, make_journal
+from .support.journals import MadeUp, make_journal, recording, write_exchanges
 
 SALT = b"salt" * 8
 SECRET = "sk-proj-" + "abcDEF0123456789" * 2
@@ -146,14 +147,19 @@ def test_a_journal_says_what_is_to_be_kept(data: Path, about: dict[str, str], te
     assert content["bytes"] > 0
 
 
-def test_nothing_is_left_of_what_a_credential_was(data: Path) -> None:
+@pytest.mark.parametrize("about", [{}, {"content": "none", "redact": "none"}])
+def test_nothing_is_left_of_it_while_the_recorder_goes_on(data: Path, about: dict[str, str]) -> None:
     directory = DataDirectory(data)
-    make_journal(data, [MadeUp(content=SECRET, text=TOKEN)])
-    seal(directory)
-    for path in data.rglob("*"):
-        if path.is_file():
-            assert SECRET.encode() not in path.read_bytes(), path
-            assert TOKEN.encode() not in path.read_bytes(), path
+    with recording(data, **about) as writer:
+        write_exchanges(writer, [MadeUp(content=SECRET + " " * size, text=TOKEN) for size in (1, 10_000)])
+        deadline = time.monotonic() + 20
+        while seal(directory).exchanges == 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert directory.journal("recorder-1").exists()
+        for path in data.rglob("*"):
+            if path.is_file():
+                assert SECRET.encode() not in path.read_bytes(), path
+                assert TOKEN.encode() not in path.read_bytes(), path
 
 
 def test_an_empty_credential_is_nowhere() -> None:

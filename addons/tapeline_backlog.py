@@ -108,6 +108,12 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._waiting or self._losses)
 
+    @property
+    def waiting(self) -> int:
+        """Exchanges of which something waits, but for those that are counted as lost."""
+        with self._lock:
+            return sum(not stretch.counted for stretch in self._waiting.values())
+
     def add(self, entry: Entry) -> bool:
         """Put an entry in; False when it is given up, and its exchange with it."""
         kind, number, _ = entry

@@ -71,6 +71,9 @@ COMPANIONS = ("-wal", "-shm", "-journal")
 # Sealing's transactions are short; longer than this the writer tries again at its next turn.
 BUSY_SECONDS = 5.0
 
+# A lock is to be had on a full disk, too.
+_WITHOUT_FILES = "PRAGMA journal_mode = MEMORY"
+
 Entry = tuple[str, int, Any]
 
 
@@ -169,6 +172,7 @@ class Lock:
         private_file(self.path)
         connection = sqlite3.connect(self.path, timeout=seconds, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute(_WITHOUT_FILES)
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             connection.close()
@@ -195,6 +199,7 @@ def is_locked(path: Path) -> bool:
         return False
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         try:
+            connection.execute(_WITHOUT_FILES)
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             return "locked" in str(error)

@@ -50,6 +50,7 @@ class JournalWriter:
         self._faulty = False
         self._overflowed = False
         self._met_fault = False
+        self._unwritten = 0
         self._deadline = 0.0
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -59,7 +60,7 @@ class JournalWriter:
     @property
     def lost(self) -> int:
         """Exchanges that are not recorded so far, or not wholly."""
-        return self._backlog.lost
+        return self._backlog.lost + self._unwritten
 
     def add(self, kind: str, number: int, value: Any) -> None:
         """Queue an entry, as `tapeline_journal.write_entries` describes it."""
@@ -115,8 +116,8 @@ class JournalWriter:
             self._flush()
         if self._backlog:
             self._note_missing()
-            lost = sum(loss.exchanges for loss in self._backlog.missing())
-            logger.error("Tapeline could not write %d exchanges: the disk did not take them.", lost)
+            self._unwritten = self._backlog.waiting
+            logger.error("Tapeline could not write %d exchanges: the disk did not take them.", self._unwritten)
         with suppress(sqlite3.Error):
             self._connection.close()
         self._station.leave()

@@ -59,7 +59,7 @@ class Loaded:
 
 
 def load(directory: DataDirectory) -> Loaded:
-    """Load what is new in the dataset. Raises DataError when somebody else keeps the file for too long."""
+    """Load what is new in the dataset. Raises DataError when the disk does not take it, or somebody keeps the file."""
     if not directory.root.is_dir():
         raise DataError(f"{directory.root} does not exist: record something first, or name another with --data.")
     lock = Lock(directory.lock("load"))
@@ -74,6 +74,9 @@ def load(directory: DataDirectory) -> Loaded:
                 _create(connection)
                 _load_files(connection, directory, new, loaded)
         return loaded
+    except (duckdb.IOException, duckdb.FatalException) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{directory.warehouse} cannot be written: {reason}. Free or change the disk.") from error
     finally:
         lock.release()
 

@@ -7,15 +7,17 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from .support.processes import sealing_processes
 from .support.mitmproxy import RunningMitmproxy
+from .support.programs import require
 from .support.recorder import RunningRecorder, query, query_until
 from .support.scripted import WAIT_SECONDS, Conversation, ScriptedServer, Turns
 from .support.wire import DONE, FINISH, KEY, PATH, ask, chat, event
@@ -114,6 +116,43 @@ def test_a_folder_that_is_removed_in_mid_stream_costs_nothing(data: Path) -> Non
     assert query(data, "SELECT * FROM losses") == []
 
 
+def test_a_folder_that_may_not_be_written_for_a_while_costs_nothing(data: Path) -> None:
+    """What is open can be written; what is not has to wait, which is sealing."""
+    # Root may write everywhere, unless that right is taken from it.
+    rights = "-dac_override,-dac_read_search"
+    launcher = (require("setpriv"), f"--bounding-set={rights}", f"--inh-caps={rights}") if os.geteuid() == 0 else ()
+    script = Stepwise()
+    with (
+        ScriptedServer(script) as server,
+        RunningRecorder(data, "--upstream", server.url, launcher=launcher) as recorder,
+    ):
+        script.read_stream(recorder.address)
+        journals = data / "journal"
+        files = list(journals.iterdir())
+        with forbidden(journals, *files):
+            script.read_stream(recorder.address)
+            wait_for(lambda: "readonly" in (data / "seal.log").read_text(), "sealing does not say what it cannot do")
+            script.read_stream(recorder.address)
+        wait_for(lambda: any(data.glob("exchanges/*/*.parquet")), "nothing is sealed")
+        assert recorder.stop() == 0
+    assert query(data, "SELECT outcome, count(*) AS n FROM exchanges GROUP BY ALL") == [{"outcome": "complete", "n": 3}]
+    assert query(data, "SELECT * FROM losses") == []
+
+
+@contextmanager
+def forbidden(folder: Path, *files: Path) -> Iterator[None]:
+    """Let nobody write a folder and its files."""
+    for file in files:
+        file.chmod(0o400)
+    folder.chmod(0o500)
+    try:
+        yield
+    finally:
+        folder.chmod(0o700)
+        for file in files:
+            file.chmod(0o600)
+
+
 def test_no_more_files_may_be_opened(data: Path) -> None:
     """Streams that run go on and are recorded; who comes later waits, and is served when files are closed again."""
     went_on = Turns()
@@ -151,14 +190,6 @@ def test_no_more_files_may_be_opened(data: Path) -> None:
     rows = query(data, "SELECT outcome, choices[1].content AS text FROM exchanges")
     assert rows == [{"outcome": "complete", "text": "One by one."}] * 2
     assert query(data, "SELECT * FROM losses") == []
-
-
-def sealing_processes(recorder: RunningRecorder) -> set[int]:
-    """Processes that the recorder has started."""
-    tasks = Path(f"/proc/{recorder.process.pid}/task")
-    if not tasks.is_dir():
-        pytest.skip("this system does not list a process's children in /proc")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +72,13 @@ class RunningMitmproxy:
         self._listener.join()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def wait_until_said(self, text: str) -> None:
+        """Wait until it has written a text."""
+        deadline = time.monotonic() + READY_SECONDS
+        while text not in self.said:
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.02)
 
     def stop(self) -> int:
         """Ask it to end; gives its exit code."""

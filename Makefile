@@ -8,7 +8,7 @@ REAL_SERVERS := litellm llama-cpp
 LLAMA_CPP_BUILD := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 \
   -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/real/llama-cpp.cmake
 
-.PHONY: help setup demo test check test-real bench docs lock clean
+.PHONY: help setup demo test check test-real bench stress docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -35,6 +35,9 @@ test-real: setup ## record servers that nobody here wrote; the first time instal
 
 bench: setup ## measure recording against mitmproxy alone, side by side
 	@$(BIN)/python -m tests.bench
+
+stress: setup ## a thousand streams, a hundred thousand exchanges, an hour's stream, a full disk: ten minutes
+	@$(BIN)/python -m tests.stress
 
 docs: setup ## write the generated parts of the README anew
 	$(BIN)/cog -r -I . README.md

@@ -37,8 +37,7 @@ class Stretch:
         #: The exchange has been counted as lost.
         self.counted = False
 
-    def append(self, entry: Entry) -> None:
-        size, body = measure(entry)
+    def append(self, entry: Entry, size: int, body: int) -> None:
         self.entries.append(entry)
         self.size += size
         self.body += body
@@ -54,7 +53,7 @@ class Stretch:
         first, rest = Stretch(), Stretch()
         first.counted = rest.counted = self.counted
         for entry in self.entries:
-            (rest if first.size >= most else first).append(entry)
+            (rest if first.size >= most else first).append(entry, *measure(entry))
         return first, rest
 
     @property
@@ -121,7 +120,7 @@ class Backlog:
         with self._lock:
             fits = self._size + size <= self._limit
             if fits and number not in self._given_up:
-                self._append(entry)
+                self._append(entry, size, body)
                 return True
             if number in self._given_up:
                 self._count(self._given_up[number], 0, body)
@@ -208,14 +207,13 @@ class Backlog:
                 losses.append(Loss(_now_us(), WAITING, len(numbers), body))
             return losses
 
-    def _append(self, entry: Entry, *, counted: bool = False) -> None:
+    def _append(self, entry: Entry, size: int, body: int) -> Stretch:
         stretch = self._waiting.get(entry[1])
         if stretch is None:
             stretch = self._waiting[entry[1]] = Stretch()
-        before = stretch.size
-        stretch.append(entry)
-        stretch.counted |= counted
-        self._size += stretch.size - before
+        stretch.append(entry, size, body)
+        self._size += size
+        return stretch
 
     def _move(self, number: int, portion: Portion, most: int) -> None:
         stretch = self._waiting.pop(number)
@@ -237,7 +235,8 @@ class Backlog:
         self._count(reason, 1, body)
         if number in self._begun:
             # Without it, sealing would wait for the rest of what the journal has.
-            self._append(("ending", number, {"how": "stopped", "error": reason}), counted=True)
+            closing = ("ending", number, {"how": "stopped", "error": reason})
+            self._append(closing, *measure(closing)).counted = True
 
     def _count(self, reason: str, exchanges: int, size: int) -> None:
         self.lost += exchanges

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .support.processes import sealing_processes
 from .support.mitmproxy import RunningMitmproxy
+from .support.processes import sealing_processes
 from .support.programs import require
 from .support.recorder import RunningRecorder, query, query_until
 from .support.scripted import WAIT_SECONDS, Conversation, ScriptedServer, Turns

@@ -67,7 +67,7 @@ class Crowd:
         try:
             while request := await read_message(reader):
                 question = json.loads(request)
-                number = int(question["messages"][0]["content"])
+                number = int(question["messages"][0]["content"].partition(" ")[0])
                 if question["stream"]:
                     await self._stream(writer, number)
                 else:
@@ -111,9 +111,11 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
         writer.close()
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int, *, streamed: bool) -> bytes:
-    """Ask question `number` and read the answer's body."""
-    body = chat(stream=streamed, text=str(number))
+async def ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int, *, streamed: bool, more: str = ""
+) -> bytes:
+    """Ask question `number`, with more text if given, and read the answer's body."""
+    body = chat(stream=streamed, text=f"{number} {more}")
     head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     writer.write(head.encode() + b"\r\n\r\n" + body)
     return await asyncio.wait_for(read_message(reader), WAIT_SECONDS)

@@ -286,15 +286,15 @@ def stopping_at(monkeypatch: pytest.MonkeyPatch, step: str, calls_before: int) -
     owner: Any = sealing if step == "write_batch" else Journal
     original = getattr(owner, step)
 
-    def stop(*arguments: Any) -> Any:
+    def stop(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if step == "forget" and calls_before:
-            original(*arguments)
+            original(*arguments, **options)
             raise KeyboardInterrupt
         if calls > calls_before:
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, stop)

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tapeline.pipeline.journal import BATCH_BYTES
+
 from .support.mitmproxy import RunningMitmproxy
 from .support.processes import sealing_processes
 from .support.programs import require
@@ -130,7 +132,7 @@ def test_a_folder_that_may_not_be_written_for_a_while_costs_nothing(data: Path) 
         journals = data / "journal"
         files = list(journals.iterdir())
         with forbidden(journals, *files):
-            script.read_stream(recorder.address)
+            fill_a_batch(recorder.address)
             wait_for(lambda: "readonly" in (data / "seal.log").read_text(), "sealing does not say what it cannot do")
             script.read_stream(recorder.address)
         wait_for(lambda: any(data.glob("exchanges/*/*.parquet")), "nothing is sealed")
@@ -192,6 +194,12 @@ def test_no_more_files_may_be_opened(data: Path) -> None:
     assert query(data, "SELECT * FROM losses") == []
 
 
+def fill_a_batch(address: str) -> None:
+    """Ask with as many bytes as sealing does not let wait for more."""
+    with closing(connect(address)) as connection:
+        assert ask(connection, chat() + b" " * BATCH_BYTES) == (200, WHOLE)
+
+
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
@@ -206,8 +214,8 @@ def test_a_sealing_process_that_is_killed_is_started_again(data: Path) -> None:
         (first,) = sealing_processes(recorder)
         os.kill(first, signal.SIGKILL)
         recorder.wait_until_said("sealing process ended (code -9)")
-        script.read_stream(recorder.address)
         wait_for(lambda: sealing_processes(recorder) - {first} != set(), "nothing seals any more")
+        fill_a_batch(recorder.address)
         wait_for(lambda: any(data.glob("exchanges/*/*.parquet")), "nothing is sealed")
         assert recorder.stop() == 0
     assert recorder.said.count("sealing process") == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -114,6 +114,15 @@ def set_filters(connection: duckdb.DuckDBPyConnection, filters: Filters) -> dict
 def _pattern(name: str) -> str:
     """A GLOB pattern in which `*` alone means more than itself: model names hold brackets."""
     return name.replace("[", "[[]").replace("?", "[?]")
+
+
+def read_time(name: str, text: str) -> datetime:
+    """A time as people type it; UTC if it has no zone. Raises UsageError that calls it by its name."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{name} {text!r} is no time: write 2026-11-21 or 2026-11-21T10:30.") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +51,19 @@ def filter_options(command: Command) -> Command:
     return command
 
 
-def output_options(command: Command) -> Command:
-    """`--format` and `-o`."""
-    command = click.option(
+def output_option(command: Command) -> Command:
+    """`-o`."""
+    return click.option(
         "-o",
         "--output",
         type=click.Path(path_type=Path, dir_okay=False),
         help="Write to this file, not to stdout.",
     )(command)
+
+
+def output_options(command: Command) -> Command:
+    """`--format` and `-o`."""
+    command = output_option(command)
     return click.option(
         "--format",
         "form",
@@ -72,9 +76,10 @@ def output_options(command: Command) -> Command:
 
 def filters_from(**values: str | None) -> Filters:
     """Filters from the options' texts. Raises UsageError for a time that cannot be read."""
-    from ..reports import Filters
+    from ..reports import Filters, read_time
 
-    times = {name: _time(name, values.pop(name, None)) for name in ("since", "until")}
+    texts = {name: values.pop(name, None) for name in ("since", "until")}
+    times = {name: read_time(f"--{name}", text) for name, text in texts.items() if text is not None}
     return Filters(**values, **times)  # type: ignore[arg-type]
 
 
@@ -125,13 +130,3 @@ def note(text: str) -> None:
     from ..render import one_line
 
     click.echo(one_line(text), err=True)
-
-
-def _time(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--{name} {text!r} is no time: write 2026-11-21 or 2026-11-21T10:30.") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

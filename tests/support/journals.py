@@ -33,6 +33,13 @@ class MadeUp:
     ended: bool = True
     #: What was answered instead, whatever it is.
     body: bytes | None = None
+    status: int = 200
+    content_type: str = "application/json"
+    #: Microseconds from the start: the answer's body came, the exchange ended.
+    answered_us: int = 150_000
+    ended_us: int = 200_000
+    #: A new one if not given.
+    exchange_id: str = ""
 
     @property
     def request(self) -> bytes:
@@ -60,28 +67,30 @@ def recording(root: Path, recorder_id: str = "recorder-1", run: str = "run-1", *
         assert writer.close()
 
 
-def write_exchanges(writer: JournalWriter, exchanges: Iterable[MadeUp], first_number: int = 1) -> list[str]:
+def write_exchanges(
+    writer: JournalWriter, exchanges: Iterable[MadeUp], first_number: int = 1, run: str = "run-1"
+) -> list[str]:
     """Queue exchanges as a recorder does; gives their ids."""
     ids = []
     for number, exchange in enumerate(exchanges, first_number):
-        exchange_id = uuid7(exchange.started_at_us * 1000)
+        exchange_id = exchange.exchange_id or uuid7(exchange.started_at_us * 1000)
         ids.append(exchange_id)
-        writer.add("head", number, _head(exchange_id, exchange))
+        writer.add("head", number, _head(exchange_id, exchange, run))
         writer.add("request", number, (10, exchange.request))
         writer.add(
             "answer",
             number,
             {
-                "status_code": 200,
+                "status_code": exchange.status,
                 "http_version": "HTTP/1.1",
-                "headers": [["content-type", "application/json"]],
+                "headers": [["content-type", exchange.content_type]],
                 "request_sent_us": 20,
-                "response_headers_us": 100_000,
+                "response_headers_us": min(100_000, exchange.answered_us),
             },
         )
-        writer.add("response", number, (150_000, exchange.response))
+        writer.add("response", number, (exchange.answered_us, exchange.response))
         if exchange.ended:
-            writer.add("ending", number, {"how": "response", "ended_us": 200_000})
+            writer.add("ending", number, {"how": "response", "ended_us": exchange.ended_us})
     return ids
 
 
@@ -90,13 +99,13 @@ def make_journal(
 ) -> None:
     """The journal of a recorder that is gone."""
     with recording(root, recorder_id, run, **about) as writer:
-        write_exchanges(writer, exchanges)
+        write_exchanges(writer, exchanges, run=run)
 
 
-def _head(exchange_id: str, exchange: MadeUp) -> dict[str, Any]:
+def _head(exchange_id: str, exchange: MadeUp, run: str) -> dict[str, Any]:
     return {
         "exchange_id": exchange_id,
-        "run": "run-1",
+        "run": run,
         "started_at_us": exchange.started_at_us,
         "mode": "regular",
         "scheme": "https",

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     """What `tapeline` returns to the shell. `record -- CMD` returns the command's own code instead."""
 
     OK = 0
+    #: A rule that was to be kept was broken: `diff --fail-on`.
+    RULE = 1
     #: Wrong use: an unknown option, name or value, or a place that cannot be used.
     USAGE = 2
     #: Data on disk cannot be read or written.

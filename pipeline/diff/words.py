@@ -1,0 +1,126 @@
+"""Texts as words: how alike two are, and which words stand in one alone.
+
+A word is a run of letters and digits, a mark that is neither, or one character of a script that writes without spaces.
+White space parts words and is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rapidfuzz.distance import Indel
+
+# Thai, Lao, Khmer, Kana, Han: scripts without spaces between words.
+_SPACELESS = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD_PATTERN = rf"[{_SPACELESS}]|[^\W{_SPACELESS}]+|[^\w\s]"
+_WORD = re.compile(_WORD_PATTERN)
+_WORD_WITH_SPACE = re.compile(rf"\s*(?:{_WORD_PATTERN})\s*|\s+")
+# Finding the words that differ takes memory by the product of both lengths.
+MOST_WORDS = 4_000
+# Words between two changes that are too few to be read apart from them.
+_TOO_FEW_BETWEEN = 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of two texts: of both the same words, or what one has where the other has something else."""
+
+    is_same: bool
+    base: str
+    candidate: str
+
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return _WORD.findall(text)
+
+
+def difference(base: list[str], candidate: list[str]) -> float:
+    """From 0, the same words in the same order, to 1, no word in common: the share of words only one of them has."""
+    return float(Indel.normalized_distance(base, candidate))
+
+
+def pieces(base: str, candidate: str) -> list[Piece]:
+    """Both texts cut where their words differ; together they are the texts, each up to `MOST_WORDS` words."""
+    base_words, base_rest = _spaced_words(base)
+    candidate_words, candidate_rest = _spaced_words(candidate)
+    opcodes = Indel.opcodes([word.strip() for word in base_words], [word.strip() for word in candidate_words])
+    cut = [
+        Piece(
+            code.tag == "equal",
+            "".join(base_words[code.src_start : code.src_end]),
+            "".join(candidate_words[code.dest_start : code.dest_end]),
+        )
+        for code in opcodes
+    ]
+    joined = list(_joined(cut))
+    if base_rest or candidate_rest:
+        joined.append(Piece(False, _left_out(base_rest), _left_out(candidate_rest)))
+    return joined
+
+
+def shortened(cut: list[Piece], context: int) -> list[Piece]:
+    """The same with stretches that do not differ cut to so many words beside a change, where as many go."""
+    return [
+        piece
+        if not piece.is_same
+        else Piece(
+            True,
+            _shortened(piece.base, context, position > 0, position < len(cut) - 1),
+            _shortened(piece.candidate, context, position > 0, position < len(cut) - 1),
+        )
+        for position, piece in enumerate(cut)
+    ]
+
+
+def bounded(cut: list[Piece], characters: int) -> list[Piece]:
+    """The first pieces, up to so many characters of either text; a last piece says that there are more."""
+    kept: list[Piece] = []
+    left = characters
+    for piece in cut:
+        if left <= 0:
+            return [*kept, Piece(True, " […]", " […]")]
+        kept.append(Piece(piece.is_same, _start(piece.base, left), _start(piece.candidate, left)))
+        left -= max(len(piece.base), len(piece.candidate))
+    return kept
+
+
+def _start(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters]} […]"
+
+
+def _spaced_words(text: str) -> tuple[list[str], int]:
+    found = _WORD_WITH_SPACE.findall(text)
+    return found[:MOST_WORDS], max(0, len(found) - MOST_WORDS)
+
+
+def _left_out(count: int) -> str:
+    return f" [… {count:,} more words]" if count else ""
+
+
+def _joined(cut: list[Piece]) -> Iterator[Piece]:
+    """Changes that stand side by side, or all but side by side, as one."""
+    open_change: list[Piece] = []
+    for position, piece in enumerate(cut):
+        is_last = position == len(cut) - 1
+        if piece.is_same and (not open_change or is_last or len(words(piece.base)) > _TOO_FEW_BETWEEN):
+            yield from _as_one(open_change)
+            yield piece
+            open_change = []
+        else:
+            open_change.append(piece)
+    yield from _as_one(open_change)
+
+
+def _as_one(changes: list[Piece]) -> Iterator[Piece]:
+    if changes:
+        yield Piece(False, "".join(piece.base for piece in changes), "".join(piece.candidate for piece in changes))
+
+
+def _shortened(text: str, context: int, has_before: bool, has_after: bool) -> str:
+    found = _WORD_WITH_SPACE.findall(text)
+    head, tail = found[: context * has_before], found[len(found) - context * has_after :]
+    left_out = len(found) - len(head) - len(tail)
+    return f"{''.join(head)} [… {left_out:,} words] {''.join(tail)}" if left_out > context else text

@@ -12,6 +12,7 @@ from importlib.metadata import version
 import click
 
 from .commands.demo import demo
+from .commands.diff import diff
 from .commands.doctor import doctor
 from .commands.load import load, seal
 from .commands.record import record
@@ -36,7 +37,7 @@ def tapeline() -> None:
     """
 
 
-for command in (demo, record, load, report, runs, show, tail, sql, doctor, seal):
+for command in (demo, record, load, report, runs, diff, show, tail, sql, doctor, seal):
     tapeline.add_command(command)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import click
 
 from tapeline.pipeline.cli import tapeline
@@ -15,6 +18,9 @@ from tapeline.pipeline.usage import USAGE_PATHS
 
 from .support.sdk.deviations import CLIENTS, read_kinds, read_versions
 from .support.systems import Line, System, all_systems
+
+from .support.comparison import EXAMPLE_ARGUMENTS, make_example
+from .support.recorder import tapeline_here
 
 HELP_WIDTH = 100
 
@@ -49,6 +55,16 @@ def column_table(dataset: str) -> str:
 def link_table() -> str:
     """The columns that `exchanges` has in the warehouse alone."""
     return _columns(LINKS)
+
+
+def comparison_example() -> str:
+    """What `tapeline diff` prints of two recordings made up for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        make_example(data)
+        printed = tapeline_here("diff", *EXAMPLE_ARGUMENTS, "--data", data).stdout
+    shown = " ".join(f"'{word}'" if ">" in word else word for word in EXAMPLE_ARGUMENTS)
+    return f"```\n$ tapeline diff {shown}\n{printed.rstrip()}\n```"
 
 
 def outcome_list() -> str:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("addons", "pipeline", "queries")
-SHIPPED = (".py", ".sql", ".cjs")
+SHIPPED = (".py", ".sql", ".cjs", ".css")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_lock_names_every_dependency() -> None:
     assert declared <= {name.lower() for name in locked}
 
 
-@pytest.mark.parametrize("module", ["duckdb", "polars", "mitmproxy", "rich", "simplejson"])
+@pytest.mark.parametrize("module", ["duckdb", "polars", "mitmproxy", "rich", "simplejson", "scipy", "rapidfuzz"])
 def test_help_imports_nothing_heavy(module: str) -> None:
     code = f"import sys; from tapeline.pipeline.cli import main; main(['--help']); sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -1,0 +1,125 @@
+"""Pairs the answers of two sides and compares them to the character, in DuckDB.
+
+Only texts and arguments that differ leave the database, a batch at a time. What they amount to is others' to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from ..errors import UsageError
+from ..jsontext import loads
+from ..reports import Filters, coverage, set_filters
+from ..sqltext import sql_statements
+from .figures import FIGURES
+from .noise import MOST_OWN
+from .result import Pair, Texts, Unpaired
+
+if TYPE_CHECKING:
+    from .figures import Numbers
+
+#: What `--match` calls by a name of its own; the last is no column.
+MATCHES = {"request": "request_fingerprint", "messages": "messages_fingerprint"}
+LAST_USER = "last-user"
+_BATCH = 2_000
+
+
+class Pairing:
+    """Answers of two sides, paired, in temporary tables of a connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, match: str) -> None:
+        self._connection = connection
+        self._sql = sql_statements("diff")
+        self._column = self._column_of(match)
+        self._run("answers")
+
+    def add_side(self, side: str, filters: Filters) -> dict[str, Any]:
+        """Take what the filters let through as a side; gives what its figures rest on."""
+        set_filters(self._connection, filters)
+        if self._column is None:
+            self._run("keys_by_last_user")
+        else:
+            self._run("keys_by_column", column=self._column)
+        self._run("add_side", side=side)
+        return coverage(self._connection)
+
+    def pair(self) -> None:
+        """Pair by key and order of occurrence, and compare what is paired."""
+        for name in ("pairs", "repeated", "said", "facets", "differences"):
+            self._run(name)
+
+    def pairs(self) -> list[Pair]:
+        return [Pair(*row) for row in self._run("all_pairs").fetchall()]
+
+    def unpaired(self) -> list[Unpaired]:
+        return [Unpaired(*row) for row in self._run("unpaired").fetchall()]
+
+    def basis(self) -> dict[str, int]:
+        """What of the pairs could not be compared, and how many have a spread of BASE's own."""
+        result = self._run("basis")
+        names = [column[0] for column in result.description or []]
+        return dict(zip(names, result.fetchone() or (), strict=True))
+
+    def named_differences(self) -> Iterator[tuple[Any, ...]]:
+        """pair, choice, kind, base's value, candidate's value, whether it is one of BASE's own."""
+        return self._rows("named_differences")
+
+    def own_texts(self) -> Iterator[tuple[Any, ...]]:
+        """key, choice, kind, BASE's own texts: for keys that were asked several times and have texts that differ."""
+        return self._rows("own_texts", most=MOST_OWN)
+
+    def texts_that_differ(self) -> Iterator[tuple[Any, ...]]:
+        """pair, key, choice, kind, whether it is one of BASE's own, base's text, candidate's text."""
+        return self._rows("texts_that_differ")
+
+    def figures(self) -> Mapping[str, tuple[Numbers, Numbers]]:
+        """Of each figure the numbers of both sides, a pair each, in the order of the pairs; NaN where not known."""
+        import numpy as np
+
+        columns = self._run("figures").fetchnumpy()
+        known = {name: np.ma.filled(column.astype(float), np.nan) for name, column in columns.items()}
+        return {
+            name: (known[f"base_{spec.column}"], known[f"candidate_{spec.column}"]) for name, spec in FIGURES.items()
+        }
+
+    def questions(self, pairs: list[int]) -> dict[int, str | None]:
+        """What the last message of a user says, of these pairs."""
+        return dict(self._run("shown_questions", pairs=pairs).fetchall())
+
+    def texts(self, pairs: list[int]) -> dict[int, list[Texts]]:
+        """What both sides of these pairs said."""
+        found: dict[int, list[Texts]] = {number: [] for number in pairs}
+        for pair, choice, *sides in self._run("shown_texts", pairs=pairs).fetchall():
+            base, candidate = (
+                {"text": side[0], "refusal": side[1], "calls": loads(side[2])} for side in _halves(sides)
+            )
+            found[pair].append(Texts(choice, base, candidate))
+        return found
+
+    def _column_of(self, match: str) -> str | None:
+        if match == LAST_USER:
+            return None
+        columns = [row[0] for row in self._connection.execute("DESCRIBE exchanges").fetchall()]
+        column = MATCHES.get(match, match)
+        if column not in columns:
+            raise UsageError(
+                f"--match {match!r} is neither {', '.join((*MATCHES, LAST_USER))} nor a column of exchanges "
+                "(`tapeline sql 'DESCRIBE exchanges'` lists them)."
+            )
+        return column
+
+    def _rows(self, name: str, **parameters: Any) -> Iterator[tuple[Any, ...]]:
+        result = self._run(name, **parameters)
+        while rows := result.fetchmany(_BATCH):
+            yield from rows
+
+    def _run(self, name: str, **parameters: Any) -> duckdb.DuckDBPyConnection:
+        return self._connection.execute(self._sql[name], parameters or None)
+
+
+def _halves(values: list[Any]) -> tuple[list[Any], list[Any]]:
+    middle = len(values) // 2
+    return values[:middle], values[middle:]

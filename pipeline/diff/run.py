@@ -1,0 +1,108 @@
+"""Makes a comparison from beginning to end: sides, pairs, verdicts, figures, rules, and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from ..errors import UsageError
+from .compare import compare_calls, compare_texts
+from .figures import estimate
+from .noise import Spread, judge, measure_spread
+from .pairing import Pairing
+from .result import BASE, CANDIDATE, TEXT_KINDS, Difference, How, Pair, Result, Shown, Side
+from .rules import Rule, judge_rules
+from .sides import read_side
+
+if TYPE_CHECKING:
+    from .figures import Numbers
+
+Figures = Mapping[str, "tuple[Numbers, Numbers]"]
+_WHOLE_ANSWER = -1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is to be compared, how it is paired, by which rules, and how many changed pairs are shown in full."""
+
+    base: str
+    candidate: str
+    match: str = "request"
+    rules: tuple[Rule, ...] = ()
+    limit: int = 20
+
+
+def compare(connection: duckdb.DuckDBPyConnection, wanted: Comparison) -> Result:
+    """Compare two sides. Raises UsageError where a side names nothing."""
+    pairing = Pairing(connection, wanted.match)
+    base = _add_side(connection, pairing, BASE, wanted.base)
+    candidate = _add_side(connection, pairing, CANDIDATE, wanted.candidate)
+    pairing.pair()
+    pairs = pairing.pairs()
+    _add_differences(pairing, {pair.number: pair for pair in pairs})
+    figures = pairing.figures()
+    result = Result(base, candidate, wanted.match, pairs, pairing.unpaired(), estimate(figures), pairing.basis())
+    result.judged = judge_rules(list(wanted.rules), result)
+    result.shown = _shown(pairing, result.changed[: wanted.limit], figures)
+    return result
+
+
+def _add_side(connection: duckdb.DuckDBPyConnection, pairing: Pairing, side: str, text: str) -> Side:
+    runs = [run for (run,) in connection.execute("SELECT DISTINCT run FROM stored.exchanges").fetchall()]
+    coverage = pairing.add_side(side, read_side(text, runs))
+    if not coverage["calls"]:
+        raise UsageError(f"No exchange matches {text!r}: `tapeline runs` lists what there is.")
+    return Side(text, coverage)
+
+
+def _add_differences(pairing: Pairing, pairs: Mapping[int, Pair]) -> None:
+    for number, choice, kind, base, candidate, is_own in pairing.named_differences():
+        how = How.NOISE if is_own else How.CHANGED
+        pairs[number].differences.append(Difference(kind, how, _choice(choice), base, candidate))
+    for number, difference in _text_differences(pairing):
+        if difference.kind == "tool_arguments" and _calls_other_tools(pairs[number], difference.choice):
+            continue
+        pairs[number].differences.append(difference)
+
+
+def _text_differences(pairing: Pairing) -> Iterator[tuple[int, Difference]]:
+    spreads: dict[tuple[str, int, str], Spread] = {
+        (key, choice, kind): measure_spread(kind, texts) for key, choice, kind, texts in pairing.own_texts()
+    }
+    for number, key, choice, kind, is_own, base, candidate in pairing.texts_that_differ():
+        verdict = (compare_texts if kind in TEXT_KINDS else compare_calls)(base, candidate)
+        if verdict is None:
+            continue
+        spread = spreads.get((key, choice, kind))
+        how = judge(kind, verdict, candidate, spread, is_own=is_own)
+        furthest = spread.furthest if spread and kind in TEXT_KINDS else None
+        yield number, Difference(kind, how, choice, amount=verdict.amount, spread=furthest)
+
+
+def _calls_other_tools(pair: Pair, choice: int | None) -> bool:
+    return any(difference.kind == "tool_names" and difference.choice == choice for difference in pair.differences)
+
+
+def _shown(pairing: Pairing, pairs: list[Pair], figures: Figures) -> list[Shown]:
+    numbers = [pair.number for pair in pairs]
+    questions, texts = pairing.questions(numbers), pairing.texts(numbers)
+    return [
+        Shown(pair, questions.get(pair.number), texts[pair.number], _figures_of(pair.number, figures)) for pair in pairs
+    ]
+
+
+def _figures_of(number: int, figures: Figures) -> dict[str, tuple[float | None, float | None]]:
+    return {
+        name: (_known(base[number - 1]), _known(candidate[number - 1])) for name, (base, candidate) in figures.items()
+    }
+
+
+def _known(number: Any) -> float | None:
+    return None if number != number else float(number)
+
+
+def _choice(choice: int) -> int | None:
+    return None if choice == _WHOLE_ANSWER else choice

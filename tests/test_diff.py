@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+
+from tapeline.addons.tapeline_paths import DataDirectory
 
 from .support.comparison import CASES, SAME, answer, asked, calls, make_recordings, make_run
 from .support.journals import NOON_US, MadeUp, make_journal
@@ -150,10 +153,10 @@ def test_what_makes_a_pair_can_be_chosen(data: Path, match: str, pairs: int) -> 
 
 def test_two_models_of_one_run_are_compared_by_filters(data: Path) -> None:
     make_run(data, "evals,1", [asked("x", "yes"), asked("x", "no", model="gpt-5"), asked("y", model="gpt-5")])
-    document = compared(data, "run=evals*,model=gpt-4o*", "provider=openai,model=gpt-5", "--match", "messages")
+    document = compared(data, "run=evals*,model=house*", "provider=openai,model=gpt-5", "--match", "messages")
     assert (document["pairs"], document["changed"], len(document["unpaired"])) == (1, 1, 1)
     pair = document["differing"][0]
-    assert (pair["base_model"], pair["candidate_model"]) == ("gpt-4o-mini", "gpt-5")
+    assert (pair["base_model"], pair["candidate_model"]) == ("house-1", "gpt-5")
     whole = compared(data, "evals,1", "evals,1")
     assert whole["pairs"] == 3
     halves = compared(data, "until=2026-11-21T10:01:01", "since=2026-11-21T10:01:01", "--match", "messages")
@@ -183,6 +186,25 @@ def test_figures_of_pairs_that_have_them_on_both_sides(data: Path) -> None:
         "prompt_tokens>0%": "held",
         "ttft>1%": "not judged",
     }
+
+
+def test_costs_are_compared_where_the_warehouse_has_them(data: Path) -> None:
+    make_run(data, "a", [asked(str(n), usage={"completion_tokens": 10}) for n in range(20)], 1)
+    make_run(data, "b", [asked(str(n), usage={"completion_tokens": 12}) for n in range(20)], 2)
+    assert tapeline_here("load", "--data", data).returncode == 0
+    with duckdb.connect(DataDirectory(data).warehouse) as connection:
+        (view,) = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'exchanges'").fetchone() or ("",)
+        _, _, select = view.partition(" AS ")
+        has_costs = any(row[0] == "cost_usd" for row in connection.execute("DESCRIBE exchanges").fetchall())
+        columns = "* EXCLUDE (cost_usd)" if has_costs else "*"
+        connection.execute(
+            f"CREATE OR REPLACE VIEW exchanges AS SELECT {columns}, 0.001 * completion_tokens AS cost_usd "
+            f"FROM ({select.rstrip(';')})"
+        )
+    document = compared(data, "a", "b", "--fail-on", "cost>19%,mean_cost>21%", code=1)
+    (one,) = (one for one in document["figures"] if (one["figure"], one["statistic"]) == ("cost", "sum"))
+    assert (one["pairs"], one["base"], one["candidate"]) == (20, pytest.approx(0.2), pytest.approx(0.24))
+    assert [rule["state"] for rule in document["rules"]] == ["fired", "held"]
 
 
 def test_the_time_to_the_first_token_is_that_of_streams_that_came_whole(data: Path) -> None:

@@ -65,6 +65,12 @@ def test_scripts_without_spaces_are_compared_by_the_character() -> None:
 
 
 @examples
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_are_the_same_in_any_company(text: str) -> None:
+    assert words(f"{text} 東") == [*words(text), "東"]
+
+
+@examples
 @given(TEXT)
 def test_a_text_does_not_differ_from_itself(text: str) -> None:
     assert compare_texts(text, text) is None

@@ -6,14 +6,13 @@ All text that comes from elsewhere is escaped, and what it might still try the p
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
 from ..render import one_line, visible
 from . import wording
-from .figures import FIGURES
 from .result import SIDES, Result, Shown
 from .rules import FIRED
 from .words import Piece, pieces
@@ -63,18 +62,16 @@ def _body(result: Result) -> Iterator[str]:
         yield f'<p class="note">{escape(note)}</p>'
     if result.judged:
         yield _rules(result)
-    if kinds := wording.kind_rows(result):
-        rows = [[wording.title(row.kind), f"{row.changed:,}", f"{row.noise:,}", f"{row.spelling:,}"] for row in kinds]
-        yield _table("Kinds of change", ["change", "pairs", "noise", "spelling"], rows, names=1)
+    if kinds := wording.kind_cells(result):
+        yield _table("Kinds of change", wording.KIND_COLUMNS, kinds, names=1)
     if result.shown:
         yield "<h2>Changed pairs</h2>"
     for place, shown in enumerate(result.shown, 1):
         yield from _pair(place, shown)
     if left_out := len(result.changed) - len(result.shown):
         yield f'<p class="note">Changed pairs that are not shown: {left_out:,}; --limit shows more.</p>'
-    if result.estimates:
-        columns = ["figure", "statistic", "BASE", "CANDIDATE", "change", "95 % interval", "verdict"]
-        yield _table("Tokens, cost and time", columns, _figures(result), names=2)
+    if figures := wording.figure_cells(result):
+        yield _table("Tokens, cost and time", wording.FIGURE_COLUMNS, figures, names=2)
     yield from _unpaired(result)
 
 
@@ -87,22 +84,7 @@ def _rules(result: Result) -> str:
     return f"<h2>Rules</h2>{_wide(rows)}"
 
 
-def _figures(result: Result) -> Iterable[list[str]]:
-    return (
-        [
-            FIGURES[estimate.figure].title,
-            estimate.statistic,
-            wording.number(estimate.base),
-            wording.number(estimate.candidate),
-            wording.change(estimate),
-            wording.interval(estimate),
-            estimate.verdict,
-        ]
-        for estimate in result.estimates
-    )
-
-
-def _table(title: str, columns: list[str], rows: Iterable[list[str]], names: int) -> str:
+def _table(title: str, columns: list[str], rows: list[list[str]], names: int) -> str:
     """A table; cells after the names are figures."""
 
     def line(cells: list[str], tag: str) -> str:

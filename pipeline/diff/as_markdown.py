@@ -7,12 +7,11 @@ runs no Markdown in it, and notifies nobody whose name it holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 
 from ..render import one_line, visible
 from . import wording
-from .figures import FIGURES
 from .result import SIDES, Result, Shown
 from .words import bounded, pieces, shortened
 
@@ -47,42 +46,22 @@ def _summary(result: Result) -> Iterator[str]:
     yield from wording.notes(result)
     if result.judged:
         rows = [[judged.state, _code(judged.rule), escape(judged.says)] for judged in result.judged]
-        yield _table(["", "rule", "figures"], rows)
-    if kinds := wording.kind_rows(result):
-        rows = [[wording.title(row.kind), f"{row.changed:,}", f"{row.noise:,}", f"{row.spelling:,}"] for row in kinds]
-        yield _table(["change", "pairs", "noise", "spelling"], rows, figures=3)
-    if result.estimates:
+        yield _table(["", "rule", "figures"], rows, names=3)
+    if kinds := wording.kind_cells(result):
+        yield _table(wording.KIND_COLUMNS, kinds, names=1)
+    if figures := wording.figure_cells(result):
         yield "<details><summary>Tokens, cost and time</summary>"
-        yield _table(
-            ["figure", "statistic", "BASE", "CANDIDATE", "change", "95 % interval", "verdict"], _figures(result), 5
-        )
+        yield _table(wording.FIGURE_COLUMNS, figures, names=2)
         yield "</details>"
     for side in SIDES:
         if words := wording.unpaired_words(result, side):
             yield f"Without a partner, {words}."
 
 
-def _figures(result: Result) -> list[list[str]]:
-    return [
-        [
-            FIGURES[estimate.figure].title,
-            estimate.statistic,
-            wording.number(estimate.base),
-            wording.number(estimate.candidate),
-            wording.change(estimate),
-            wording.interval(estimate),
-            estimate.verdict,
-        ]
-        for estimate in result.estimates
-    ]
-
-
-def _table(columns: list[str], rows: Iterable[list[str]], figures: int = 0) -> str:
-    """A table of GitHub's; so many columns after the names are figures."""
-    first = 1 if len(columns) < 7 else 2
-    rules = ["---:" if first <= position < first + figures else "---" for position in range(len(columns))]
-    lines = [columns, rules, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(columns: list[str], rows: list[list[str]], names: int) -> str:
+    """A table of GitHub's; columns after the names are figures."""
+    rules = ["---" if position < names else "---:" for position in range(len(columns))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rules, *rows))
 
 
 def _pair(place: int, shown: Shown) -> str:

@@ -15,7 +15,6 @@ from rich.text import Text
 
 from ..render import one_line, visible
 from . import wording
-from .figures import FIGURES
 from .result import SIDES, Result, Shown
 from .rules import FIRED
 from .words import pieces, shortened
@@ -50,14 +49,10 @@ def _parts(result: Result, has_colours: bool, gap: int) -> Iterator[RenderableTy
         yield Text(note)
     if result.judged:
         yield _rules(result)
-    if rows := wording.kind_rows(result):
-        yield _grid(
-            ["change", "pairs", "noise", "spelling"],
-            [[wording.title(row.kind), f"{row.changed:,}", f"{row.noise:,}", f"{row.spelling:,}"] for row in rows],
-            gap,
-        )
-    if result.estimates:
-        yield _figures(result, gap)
+    if kinds := wording.kind_cells(result):
+        yield _grid(wording.KIND_COLUMNS, kinds, gap)
+    if figures := wording.figure_cells(result):
+        yield _grid(wording.FIGURE_COLUMNS, list(_without_repeats(figures)), gap, names=2)
     for place, shown in enumerate(result.shown, 1):
         yield from _pair(place, shown, has_colours)
     if left_out := len(result.changed) - len(result.shown):
@@ -82,23 +77,12 @@ def _grid(columns: list[str], rows: list[list[str]], gap: int, names: int = 1) -
     return grid
 
 
-def _figures(result: Result, gap: int) -> Table:
-    rows, above = [], ""
-    for estimate in result.estimates:
-        title = FIGURES[estimate.figure].title
-        rows.append(
-            [
-                "" if title == above else title,
-                estimate.statistic,
-                wording.number(estimate.base),
-                wording.number(estimate.candidate),
-                wording.change(estimate),
-                wording.interval(estimate),
-                estimate.verdict,
-            ]
-        )
-        above = title
-    return _grid(["figure", "", "BASE", "CANDIDATE", "change", "95 % interval", "verdict"], rows, gap, names=2)
+def _without_repeats(rows: list[list[str]]) -> Iterator[list[str]]:
+    """Rows with their name left out where the row above has it, too."""
+    above = ""
+    for name, *cells in rows:
+        yield ["" if name == above else name, *cells]
+        above = name
 
 
 def _pair(place: int, shown: Shown, has_colours: bool) -> Iterator[RenderableType]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 BASE, CANDIDATE = "base", "candidate"
@@ -168,14 +170,15 @@ class Result:
     judged: list[Judged] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
 
-    @property
+    @cached_property
     def changed(self) -> list[Pair]:
         """Changed pairs, the gravest first."""
         return sorted((pair for pair in self.pairs if pair.changes), key=_gravity)
 
-    def count(self, kind: str, how: How) -> int:
-        """Pairs with such a difference."""
-        return sum(kind in pair.kinds(how) for pair in self.pairs)
+    @cached_property
+    def tally(self) -> Counter[tuple[str, How]]:
+        """How many pairs have a difference of a kind that amounts to the same."""
+        return Counter(found for pair in self.pairs for found in {(one.kind, one.how) for one in pair.differences})
 
 
 def _gravity(pair: Pair) -> tuple[int, float, int]:

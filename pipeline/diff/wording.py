@@ -21,6 +21,8 @@ REASONS = {
 NO_PAIRS = (
     "Nothing could be paired. Were model or parameters changed on purpose? `--match messages` pairs by messages alone."
 )
+KIND_COLUMNS = ["change", "pairs", "noise", "spelling"]
+FIGURE_COLUMNS = ["figure", "statistic", "BASE", "CANDIDATE", "change", "95 % interval", "verdict"]
 _MANY_DIGITS = 1_000
 _SHORT_ID = 8
 
@@ -65,16 +67,38 @@ def sides(result: Result) -> list[tuple[str, str, str]]:
 
 def kind_rows(result: Result) -> list[KindRow]:
     """Kinds that differ somewhere."""
+    tally = result.tally
     rows = [
         KindRow(
             kind,
-            result.count(kind, How.CHANGED),
-            result.count(kind, How.NOISE),
-            result.count(kind, How.SPACES) + result.count(kind, How.SPELLING),
+            tally[kind, How.CHANGED],
+            tally[kind, How.NOISE],
+            tally[kind, How.SPACES] + tally[kind, How.SPELLING],
         )
         for kind in KINDS
     ]
     return [row for row in rows if row.changed or row.noise or row.spelling]
+
+
+def kind_cells(result: Result) -> list[list[str]]:
+    """The same for people, under `KIND_COLUMNS`."""
+    return [[title(row.kind), f"{row.changed:,}", f"{row.noise:,}", f"{row.spelling:,}"] for row in kind_rows(result)]
+
+
+def figure_cells(result: Result) -> list[list[str]]:
+    """Statistics for people, under `FIGURE_COLUMNS`."""
+    return [
+        [
+            FIGURES[estimate.figure].title,
+            estimate.statistic,
+            number(estimate.base),
+            number(estimate.candidate),
+            _change(estimate),
+            _interval(estimate),
+            estimate.verdict,
+        ]
+        for estimate in result.estimates
+    ]
 
 
 def notes(result: Result) -> list[str]:
@@ -184,13 +208,13 @@ def number(amount: float | None) -> str:
     return f"{amount:,.4g}"
 
 
-def change(estimate: Estimate) -> str:
+def _change(estimate: Estimate) -> str:
     """How a figure moved."""
     moved = estimate.share(estimate.difference)
     return "–" if moved is None else f"{moved:+.1%}"
 
 
-def interval(estimate: Estimate) -> str:
+def _interval(estimate: Estimate) -> str:
     """The interval of how it moved."""
     low, high = estimate.share(estimate.low), estimate.share(estimate.high)
     return "–" if low is None or high is None else f"{low:+.1%} to {high:+.1%}"

@@ -16,6 +16,8 @@ from rapidfuzz.distance import Indel
 _SPACELESS = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD_PATTERN = rf"[{_SPACELESS}]|[^\W{_SPACELESS}]+|[^\w\s]"
 _WORD = re.compile(_WORD_PATTERN)
+# The same words where there are no such scripts, found in half the time.
+_ASCII_WORD = re.compile(r"\w+|[^\w\s]")
 _WORD_WITH_SPACE = re.compile(rf"\s*(?:{_WORD_PATTERN})\s*|\s+")
 # Finding the words that differ takes memory by the product of both lengths.
 MOST_WORDS = 4_000
@@ -34,7 +36,7 @@ class Piece:
 
 def words(text: str) -> list[str]:
     """The words of a text."""
-    return _WORD.findall(text)
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 def difference(base: list[str], candidate: list[str]) -> float:

@@ -16,9 +16,13 @@ import duckdb
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.pipeline import warehouse
+from tapeline.pipeline.diff.forms import put_in_form
+from tapeline.pipeline.diff.rules import read_rules
 from tapeline.pipeline.diff.run import Comparison, compare
 
 WORDS = 150
+RULES = "any,text>0.5,p95_ttft>20%,unpaired>5%"
+FORMS = ("table", "json", "markdown", "html", "junit")
 _EXCHANGES = """
 COPY (
   SELECT
@@ -61,13 +65,16 @@ def main() -> None:
             make_recording(directory, run, pairs)
         loading = timed(lambda: warehouse.load(directory))
         with warehouse.querying(directory) as connection:
-            began = time.perf_counter()
-            result = compare(connection, Comparison("base", "candidate"))
-            comparing = time.perf_counter() - began
+            began, began_cpu = time.perf_counter(), time.process_time()
+            result = compare(connection, Comparison("base", "candidate", rules=tuple(read_rules(RULES))))
+            comparing, comparing_cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    forms = {name: timed(lambda name=name: put_in_form(name, result)) for name in FORMS}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(  # noqa: T201
+        f"{', '.join(f'{name} {seconds:.1f} s' for name, seconds in forms.items())}\n"
         f"{len(result.pairs):,} pairs, {len(result.changed):,} changed: "
-        f"loaded in {loading:.1f} s, compared in {comparing:.1f} s, at most {memory:,.0f} MiB"
+        f"loaded in {loading:.1f} s, compared in {comparing:.1f} s ({comparing_cpu:.1f} s of CPU), "
+        f"at most {memory:,.0f} MiB"
     )
 
 

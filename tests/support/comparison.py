@@ -11,6 +11,8 @@ from typing import Any
 from .journals import NOON_US, MadeUp, make_journal
 
 MINUTE_US = 60_000_000
+# Nobody's, so that no list of prices has it.
+MODEL = "house-1"
 HOSTILE = (
     "</pre></details></script><script>alert(1)</script><img src=http://127.0.0.1:9/x onerror=alert(2)> "
     "\x1b]0;owned\x07\x1b[31mred\u202egnp.exe @everyone #1 **bold** [a](http://127.0.0.1:9) | \x00\ufffe ]]> ```"
@@ -37,8 +39,8 @@ def calls(*named: tuple[str, str]) -> dict[str, Any]:
     return {"content": None, "tool_calls": called}
 
 
-def asked(question: str, text: str = "Hi.", **more: Any) -> MadeUp:
-    return MadeUp(content=question, text=text, **more)
+def asked(question: str, text: str = "Hi.", model: str = MODEL, **more: Any) -> MadeUp:
+    return MadeUp(content=question, text=text, model=model, **more)
 
 
 #: Question -> what BASE and the candidate answer.

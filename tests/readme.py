@@ -16,11 +16,10 @@ from tapeline.pipeline.reports import all_reports
 from tapeline.pipeline.schema import DATASETS, LINKS, OUTCOMES, Column
 from tapeline.pipeline.usage import USAGE_PATHS
 
-from .support.sdk.deviations import CLIENTS, read_kinds, read_versions
-from .support.systems import Line, System, all_systems
-
 from .support.comparison import EXAMPLE_ARGUMENTS, make_example
 from .support.recorder import tapeline_here
+from .support.sdk.deviations import CLIENTS, read_kinds, read_versions
+from .support.systems import Line, System, all_systems
 
 HELP_WIDTH = 100
 

@@ -2,13 +2,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYENV_ROOT ?= $(HOME)/.pyenv
+FUZZ := .fuzz
+FUZZ_SECONDS ?= 600
 # Servers that nobody here wrote, each in an environment of its own: their dependencies do not fit together.
 REAL_SERVERS := litellm llama-cpp
 # A tiny model needs no quick arithmetic: this takes a third of the time that a build for use takes.
 LLAMA_CPP_BUILD := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 \
   -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/real/llama-cpp.cmake
 
-.PHONY: help setup demo test check test-real bench stress docs lock clean
+.PHONY: help setup demo test check test-real bench stress fuzz docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -39,6 +41,9 @@ bench: setup ## measure recording against mitmproxy alone, side by side
 stress: setup ## a thousand streams, a hundred thousand exchanges, an hour's stream, a full disk: ten minutes
 	@$(BIN)/python -m tests.stress
 
+fuzz: $(FUZZ)/.ready ## try random bodies on the core for FUZZ_SECONDS, guided by coverage
+	@PYTHONPATH=$(FUZZ)/python $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --work $(FUZZ)
+
 docs: setup ## write the generated parts of the README anew
 	$(BIN)/cog -r -I . README.md
 
@@ -49,7 +54,7 @@ lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	  --python-version 3.12 --output-file tests/real/$$name.txt tests/real/$$name.in || exit 1; done
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(REAL_SERVERS:%=$(VENV)-%) .node build dist *.egg-info \
+	rm -rf $(VENV) $(REAL_SERVERS:%=$(VENV)-%) $(FUZZ) .node build dist *.egg-info \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Use the first Python >= 3.12 that really starts (a pyenv shim may not); with none, let uv fetch one.
@@ -73,4 +78,9 @@ $(REAL_SERVERS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: tests/real/%.txt | $(VENV)
 	@$(BIN)/python -m venv --clear $(VENV)-$*
 	@CMAKE_ARGS="$(LLAMA_CPP_BUILD)" CMAKE_BUILD_PARALLEL_LEVEL=2 \
 	  $$(command -v timeout && echo 20m) $(VENV)-$*/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
+	@touch $@
+
+# Apart from the lock, which is for every Python: Atheris has wheels for some.
+$(FUZZ)/.ready: $(VENV)/.ready
+	@$(PIP) install --upgrade --only-binary :all: --no-deps --target $(FUZZ)/python atheris==3.1.0
 	@touch $@

@@ -1,0 +1,115 @@
+"""Has Atheris try inputs on the properties for so many seconds; an input that fails is left in the working folder.
+
+    python -m tests.fuzz --seconds 600     try inputs, from those of `corpus` and of earlier runs on
+    python -m tests.fuzz --keep            put the fewest of them that still reach all code into `corpus`
+    python -m tests.fuzz FILE              try one again
+
+Atheris has no wheel for every Python that the project runs on, so it stands in a folder of its own (see the Makefile).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["tapeline"]):
+    from .properties import PLAIN, SEPARATOR, check
+
+from tapeline.pipeline.provider.workload import WORKLOAD
+
+from ..support.strategies import SCRAPS
+from .mutation import Mutator
+
+CORPUS = Path(__file__).with_name("corpus")
+STREAMS = Path(__file__).parents[1] / "streams"
+# An input takes some milliseconds; one that takes this long hangs.
+HANGS_AFTER_SECONDS = 10
+MAX_INPUT_BYTES = 2048
+# As many inputs are changed as JSON as are changed as bytes.
+_JSON_SHARE = 2
+_AGAIN = "--again"
+
+
+def main() -> None:
+    # libFuzzer starts this program again, with options of its own, to read many inputs apart from each other.
+    program, options = (sys.argv[0], sys.argv[2:]) if sys.argv[1:2] == [_AGAIN] else _prepared(_arguments())
+    mutator = Mutator([*(path.read_bytes() for path in STREAMS.glob("*.sse")), *_requests()])
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        if seed % _JSON_SHARE:
+            return mutator.mutate(data, seed)[:max_size]
+        changed: bytes = atheris.Mutate(data, max_size)
+        return changed
+
+    atheris.Setup([program, *options], _check, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def _check(data: bytes) -> None:
+    check(data)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("input", nargs="?", type=Path)
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--work", type=Path, default=Path(".fuzz"))
+    parser.add_argument("--keep", action="store_true")
+    return parser.parse_args()
+
+
+def _prepared(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The program and the options for libFuzzer, and on the disk what they name."""
+    work: Path = arguments.work.absolute()
+    found, seeds = work / "found", work / "seeds"
+    for folder in (CORPUS, found, seeds):
+        folder.mkdir(parents=True, exist_ok=True)
+    _write_seeds(seeds)
+    options = [
+        f"-timeout={HANGS_AFTER_SECONDS}",
+        f"-max_len={MAX_INPUT_BYTES}",
+        f"-artifact_prefix={work}/",
+        f"-dict={_write_words(work / 'words')}",
+        "-print_final_stats=1",
+    ]
+    if arguments.input is not None:
+        options.append(str(arguments.input))
+    elif arguments.keep:
+        # How often code is reached is left out: what reaches all code is few enough to keep.
+        options += ["-use_counters=0", "-set_cover_merge=1", str(CORPUS), str(found), str(seeds)]
+    else:
+        options += [f"-max_total_time={arguments.seconds}", str(found), str(CORPUS), str(seeds)]
+    return str(_write_program(work / "again")), options
+
+
+def _write_program(path: Path) -> Path:
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {__package__} {_AGAIN} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def _write_seeds(folder: Path) -> None:
+    """Inputs to begin with: every recorded stream, each with a request of the demo's before it."""
+    requests = _requests()
+    for number, path in enumerate(sorted(STREAMS.glob("*.sse"))):
+        (folder / path.stem).write_bytes(PLAIN + requests[number % len(requests)] + SEPARATOR + path.read_bytes())
+
+
+def _requests() -> list[bytes]:
+    return [json.dumps(call.body).encode() for call in WORKLOAD]
+
+
+def _write_words(path: Path) -> Path:
+    """libFuzzer's dictionary: what to put in between."""
+    words = ("".join(f"\\x{byte:02x}" for byte in scrap) for scrap in (*SCRAPS, SEPARATOR))
+    path.write_text("".join(f'"{word}"\n' for word in words if word))
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Inputs that fuzzing kept, replayed: what `tests/fuzz` says must hold, and that real files hold what was read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.addons.tapeline_writer import JournalWriter
+from tapeline.pipeline.privacy import privacy_of
+from tapeline.pipeline.record import CapturedExchange
+from tapeline.pipeline.seal import seal
+
+from .fuzz.properties import PLAIN, SEPARATOR, case_of, check
+from .support.journals import recording
+
+CORPUS = sorted(Path(__file__).parent.joinpath("fuzz", "corpus").iterdir())
+MOST_FILES = 100
+MOST_BYTES = 100_000
+
+
+def test_the_corpus_is_there_and_small() -> None:
+    assert 30 < len(CORPUS) <= MOST_FILES
+    assert sum(path.stat().st_size for path in CORPUS) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name[:12])
+def test_the_properties_hold(path: Path) -> None:
+    check(path.read_bytes())
+
+
+@pytest.mark.parametrize("data", [b"", b"0", PLAIN, PLAIN + SEPARATOR, b"\xff" * 400])
+def test_the_properties_hold_for_the_odd_ends(data: bytes) -> None:
+    check(data)
+
+
+def write(writer: JournalWriter, number: int, exchange: CapturedExchange) -> None:
+    """Queue an exchange as a recorder does."""
+    writer.add("head", number, exchange.head)
+    for part, chunks in (("request", exchange.request), ("response", exchange.response)):
+        for chunk in chunks:
+            writer.add(part, number, chunk)
+    for part, values in (("answer", exchange.answer), ("ending", exchange.ending)):
+        if values is not None:
+            writer.add(part, number, values)
+
+
+def test_files_hold_what_was_read(data: Path) -> None:
+    exchanges = [case_of(path.read_bytes()).captured() for path in CORPUS]
+    for number, exchange in enumerate(exchanges):
+        exchange.exchange_id = exchange.head["exchange_id"] = f"exchange-{number:03d}"
+    with recording(data) as writer:
+        for number, exchange in enumerate(exchanges, 1):
+            write(writer, number, exchange)
+    directory = DataDirectory(data)
+    assert seal(directory).exchanges == len(exchanges)
+    rows = pl.read_parquet(data / "exchanges" / "**" / "*.parquet", hive_partitioning=False).to_dicts()
+    privacy = privacy_of({}, directory)
+    expected = [privacy.record(exchange, "recorder-1") for exchange in exchanges]
+    assert rows == [record.row for record in expected]
+    contents = pl.read_parquet(data / "content" / "**" / "*.parquet", hive_partitioning=False)
+    kept = dict(zip(contents["content_id"], contents["json"], strict=True))
+    assert kept == {content.content_id: content.json for record in reversed(expected) for content in record.contents}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from mitmproxy import connection, ctx, exceptions, http, version
+from mitmproxy import connection, contentviews, ctx, exceptions, http, version
 from mitmproxy.addonmanager import Loader
 
 if TYPE_CHECKING or __package__ == "tapeline.addons":
@@ -40,6 +40,7 @@ if TYPE_CHECKING or __package__ == "tapeline.addons":
     )
     from .tapeline_sealing import Sealing, can_seal
     from .tapeline_station import Station
+    from .tapeline_view import ChatContentview
     from .tapeline_writer import JournalWriter
 else:  # As a script: mitmproxy runs this file outside its package, with this folder on sys.path.
     from tapeline_capture import Capture
@@ -56,6 +57,7 @@ else:  # As a script: mitmproxy runs this file outside its package, with this fo
     )
     from tapeline_sealing import Sealing, can_seal
     from tapeline_station import Station
+    from tapeline_view import ChatContentview
     from tapeline_writer import JournalWriter
 
 logger = logging.getLogger(__name__)
@@ -161,6 +163,10 @@ class Recorder:
             )
         else:
             logger.info("Tapeline records to %s (run %s)", ctx.options.tapeline_data, self.run)
+        if ctx.master.addons.get("view") is not None:
+            # Somebody looks: bodies that stream through are kept for the eye, and shown as what they say.
+            ctx.options.store_streamed_bodies = True
+            contentviews.add(ChatContentview(self._is_chat))
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if self._is_chat(flow):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import venv
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -98,11 +100,35 @@ def test_mitmweb_beside_tapeline(data: Path, provider: BuiltInProvider) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    web = ("web_open_browser=false", f"web_port={port}")
+    web = ("web_open_browser=false", f"web_port={port}", "web_password=let-me-see")
     with RunningMitmproxy(BESIDE / "mitmweb", provider.url, data, *web) as proxy:
         read = ask_both_ways(proxy.address)
+        flows = seen_in_web(port, "flows")
+        shown = [
+            seen_in_web(port, f"flows/{flow['id']}/{message}/content/auto")
+            for flow in flows
+            for message in ("request", "response")
+        ]
         assert proxy.stop() == 0, proxy.said
     assert_recorded(data, provider, read)
+    assert {view["view_name"] for view in shown} == {"chat completion"}
+    asked, _, asked_to_stream, streamed = (view["text"].splitlines() for view in shown)
+    assert asked[-2:] == ["user:", "Hello?"]
+    assert "stream: true" in asked_to_stream
+    (choice,) = joined(events_in(read[1]))["choices"]
+    assert choice["message"]["content"] in "\n".join(streamed)
+    assert f"[reasoning_content] {choice['message']['reasoning_content']}" in "\n".join(streamed)
+    assert f"[finish reason] {choice['finish_reason']}" in streamed
+
+
+def seen_in_web(port: int, path: str) -> Any:
+    """What mitmweb's page is told."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", f"/{path}", headers={"Authorization": "Bearer let-me-see"})
+        response = connection.getresponse()
+        body = response.read()
+    assert response.status == 200, body
+    return json.loads(body)
 
 
 def test_a_directory_that_cannot_be_written_ends_mitmdump_with_a_clear_line(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 from tapeline.addons.tapeline_journal import Lock
 from tapeline.addons.tapeline_paths import DataDirectory
 
-from .errors import DataError
+from .errors import DataError, TapelineError
 from .linking import TABLES, link_all, link_new
 from .schema import CONTENT, DATASETS, EXCHANGES, LINKS, Dataset
 from .sqltext import sql_text
@@ -27,6 +27,9 @@ from .sqltext import sql_text
 # Other processes hold the file for the time of a load or a query.
 BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.05
+_PARQUET = "read_parquet($paths, union_by_name = true, hive_partitioning = false)"
+# What DuckDB says of a file of its own that is not as it wrote it.
+_DAMAGE = ("Corrupt database file", "Could not read enough bytes", "not a valid DuckDB database")
 
 _CHOICE = (
     'STRUCT("index" BIGINT, role VARCHAR, content VARCHAR, refusal VARCHAR, reasoning VARCHAR, finish_reason VARCHAR, '
@@ -66,26 +69,29 @@ def load(directory: DataDirectory) -> Loaded:
     if not lock.take(BUSY_SECONDS):
         raise DataError(f"Another load of {directory.root} has not ended for {BUSY_SECONDS:.0f} s: end it.")
     try:
-        rebuilt = _discard_unusable(directory.warehouse)
-        new = _new_files(directory)
-        loaded = Loaded(rebuilt=rebuilt)
-        if any(new.values()) or not directory.warehouse.exists():
-            with _connection(directory.warehouse, read_only=False) as connection:
-                _create(connection)
-                _load_files(connection, directory, new, loaded)
-        return loaded
+        return _load_or_make_anew(directory)
     except (duckdb.IOException, duckdb.FatalException) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{directory.warehouse} cannot be written: {reason}. Free or change the disk.") from error
+        raise DataError(
+            f"{directory.warehouse} cannot be written: {_first_line(error)}. Free or change the disk."
+        ) from error
+    except duckdb.Error as error:
+        raise DataError(f"{directory.warehouse} cannot be loaded: {_first_line(error)}.") from error
     finally:
         lock.release()
 
 
 @contextmanager
 def querying(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection to the warehouse as it is."""
-    with _connection(directory.warehouse, read_only=True) as connection:
-        yield connection
+    """A read-only connection to the warehouse as it is. Raises DataError where a query meets damage in it."""
+    try:
+        with _connection(directory.warehouse, read_only=True) as connection:
+            yield connection
+    except (duckdb.Error, TapelineError) as error:
+        if not _is_damage(error if isinstance(error, duckdb.Error) else error.__cause__):
+            raise
+        raise DataError(
+            f"{directory.warehouse} is damaged: delete it, and it is made anew from the dataset."
+        ) from error
 
 
 def _definition() -> str:
@@ -132,20 +138,63 @@ def _discard_unusable(warehouse: Path) -> str | None:
     try:
         with _connection(warehouse, read_only=True) as connection:
             made_by = connection.execute("SELECT definition FROM stored.about").fetchone()
-        reason = None if made_by == (_definition_hash(),) else "another version of Tapeline made it"
+            _known_files(connection)
+    except duckdb.CatalogException:
+        return _discard(warehouse, "it lacks Tapeline's tables")
     except duckdb.Error as error:
-        reason = f"it cannot be read ({str(error).splitlines()[0]})"
-    if reason is not None:
-        for path in (warehouse, warehouse.with_name(f"{warehouse.name}.wal")):
-            path.unlink(missing_ok=True)
+        return _discard(warehouse, f"it cannot be read ({_first_line(error)})")
+    return None if made_by == (_definition_hash(),) else _discard(warehouse, "another version of Tapeline made it")
+
+
+def _discard(warehouse: Path, reason: str) -> str:
+    for path in (warehouse, _log(warehouse)):
+        path.unlink(missing_ok=True)
     return reason
+
+
+def _log(warehouse: Path) -> Path:
+    """Where DuckDB keeps what a killed load had committed."""
+    return warehouse.with_name(f"{warehouse.name}.wal")
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Whether an error tells of the warehouse's own bytes, not of the disk or of a query."""
+    return isinstance(error, duckdb.Error) and any(said in str(error) for said in _DAMAGE)
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0]
+
+
+def _known_files(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    return set(connection.execute("SELECT dataset, path FROM stored.files").fetchall())
+
+
+def _load_or_make_anew(directory: DataDirectory) -> Loaded:
+    rebuilt = _discard_unusable(directory.warehouse)
+    try:
+        return _load_new(directory, rebuilt)
+    except duckdb.Error as error:
+        if not _is_damage(error):
+            raise
+        return _load_new(directory, _discard(directory.warehouse, f"it is damaged ({_first_line(error)})"))
+
+
+def _load_new(directory: DataDirectory, rebuilt: str | None) -> Loaded:
+    loaded = Loaded(rebuilt=rebuilt)
+    new = _new_files(directory)
+    if any(new.values()) or not directory.warehouse.exists() or _log(directory.warehouse).exists():
+        with _connection(directory.warehouse, read_only=False) as connection:
+            _create(connection)
+            _load_files(connection, directory, new, loaded)
+    return loaded
 
 
 def _new_files(directory: DataDirectory) -> dict[str, list[Path]]:
     known: set[tuple[str, str]] = set()
     if directory.warehouse.exists():
         with _connection(directory.warehouse, read_only=True) as connection:
-            known = set(connection.execute("SELECT dataset, path FROM stored.files").fetchall())
+            known = _known_files(connection)
     return {
         name: [
             path
@@ -163,13 +212,15 @@ def _key(directory: DataDirectory, path: Path) -> str:
 def _load_files(
     connection: duckdb.DuckDBPyConnection, directory: DataDirectory, new: dict[str, list[Path]], loaded: Loaded
 ) -> None:
-    readable = _without_broken(connection, new, _METADATA, loaded)
+    tables = {name: _columns(connection, f"stored.{name}") for name in new}
+    readable = _without_broken(new, lambda name, path: _check_columns(connection, tables[name], path), loaded)
     try:
         _load_in_one(connection, directory, readable, loaded)
     except duckdb.Error:
         # A file may be sound in its metadata and broken behind it: reading all of each tells which.
-        connection.execute("ROLLBACK")
-        readable = _without_broken(connection, readable, _EVERYTHING, loaded)
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        readable = _without_broken(readable, lambda _, path: _read_all(connection, path), loaded)
         _load_in_one(connection, directory, readable, loaded)
     connection.execute("CHECKPOINT")
 
@@ -196,19 +247,15 @@ def _load_in_one(
     loaded.exchanges = exchanges
 
 
-_METADATA = "SELECT num_rows FROM parquet_file_metadata($file)"
-_EVERYTHING = "SELECT * FROM read_parquet($file, hive_partitioning = false)"
-
-
 def _without_broken(
-    connection: duckdb.DuckDBPyConnection, paths: dict[str, list[Path]], probe: str, loaded: Loaded
+    paths: dict[str, list[Path]], check: Callable[[str, Path], None], loaded: Loaded
 ) -> dict[str, list[Path]]:
-    """The files that can be read as far as the probe reads them; the others become problems."""
+    """The files that stand the check; the others become problems."""
     readable: dict[str, list[Path]] = {name: [] for name in paths}
     for name, path in [(name, path) for name, members in paths.items() for path in members]:
         try:
-            connection.execute(probe, {"file": str(path)}).fetchall()
-        except duckdb.Error as error:
+            check(name, path)
+        except (duckdb.Error, DataError) as error:
             reason = str(error).splitlines()[0]
             loaded.problems += (f"{path} is left out: {reason}. Move it away, or bring it back from a copy.",)
         else:
@@ -216,11 +263,26 @@ def _without_broken(
     return readable
 
 
+def _check_columns(connection: duckdb.DuckDBPyConnection, table: dict[str, str], path: Path) -> None:
+    """See from a file's metadata whether its rows fit the table; raises DataError where they do not."""
+    columns = _columns(connection, _PARQUET, [path])
+    key = next(iter(table))
+    if key not in columns:
+        raise DataError(f"it has no column {key}")
+    for column, kind in table.items():
+        if columns.get(column, kind) != kind:
+            raise DataError(f"its column {column} is {columns[column]}, not {kind}")
+
+
+def _read_all(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute(f"SELECT * FROM {_PARQUET}", {"paths": [str(path)]}).fetchall()  # noqa: S608 - our own names
+
+
 def _arriving(dataset: Dataset) -> str:
     """The rows of the files `$paths`; columns that files of an older version lack are NULL."""
     return (
         f"(SELECT * FROM stored.{dataset.name} WHERE false UNION ALL BY NAME "  # noqa: S608 - our own name
-        "SELECT * FROM read_parquet($paths, union_by_name = true, hive_partitioning = false))"
+        f"SELECT * FROM {_PARQUET})"
     )
 
 
@@ -249,6 +311,13 @@ def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list
         f"INSERT INTO stored.{dataset.name} SELECT {distinct}{columns} FROM {_arriving(dataset)}{conflict}",  # noqa: S608
         {"paths": [str(path) for path in paths]},
     )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, source: str, paths: Iterable[Path] = ()) -> dict[str, str]:
+    """Names and kinds of the columns of a table, or of Parquet files."""
+    parameters = {"paths": [str(path) for path in paths]} if source == _PARQUET else None
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}", parameters).fetchall()  # noqa: S608 - our own names
+    return {row[0]: row[1] for row in described}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -42,15 +43,17 @@ CREATE TABLE exchange (
 );
 
 -- A row per stretch of body bytes. `chunks` is a JSON list of [microseconds since the start, bytes], one a chunk
--- as it passed through the proxy. Of bytes over the limit of a body only the number is kept, and `data` is empty.
+-- as it passed through the proxy; `checksum` is that of both, for SQLite notices no garbage within a row. Of bytes over
+-- the limit of a body only the number is kept, and `data` is empty.
 CREATE TABLE piece (
   id INTEGER PRIMARY KEY,
   number INTEGER NOT NULL,
   part TEXT NOT NULL CHECK (part IN ('request', 'response')),
   chunks TEXT NOT NULL,
-  data BLOB NOT NULL
+  data BLOB NOT NULL,
+  checksum INTEGER NOT NULL
 );
-CREATE INDEX piece_number ON piece (number);
+CREATE INDEX piece_number ON piece (number, part);
 
 -- A row per fault that left something unrecorded.
 CREATE TABLE loss (
@@ -206,6 +209,11 @@ def is_locked(path: Path) -> bool:
         return False
 
 
+def piece_checksum(chunks: str, data: bytes) -> int:
+    """What `checksum` holds of a piece."""
+    return zlib.crc32(data, zlib.crc32(chunks.encode()))
+
+
 def private_file(path: Path) -> None:
     """Make an empty file that only its owner may read, unless it is there."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -239,13 +247,21 @@ def _write_pieces(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, An
         stretches: dict[int, list[tuple[int, bytes]]] = {}
         for number, chunk in numbered:
             stretches.setdefault(number, []).append(chunk)
-        rows = [
-            (number, part, _json([[at, len(data)] for at, data in chunks]), b"".join(d for _, d in chunks))
-            for number, chunks in stretches.items()
-        ]
-        connection.executemany("INSERT INTO piece (number, part, chunks, data) VALUES (?, ?, ?, ?)", rows)
+        for number, chunks in stretches.items():
+            body = b"".join(data for _, data in chunks)
+            _write_piece(connection, number, part, [(at_us, len(data)) for at_us, data in chunks], body)
 
     return write
+
+
+def _write_piece(
+    connection: sqlite3.Connection, number: int, part: str, chunks: list[tuple[int, int]], data: bytes
+) -> None:
+    times = _json(chunks)
+    connection.execute(
+        "INSERT INTO piece (number, part, chunks, data, checksum) VALUES (?, ?, ?, ?, ?)",
+        (number, part, times, data, piece_checksum(times, data)),
+    )
 
 
 def _write_skipped(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, Any]]], None]:
@@ -253,8 +269,8 @@ def _write_skipped(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, A
         stretches: dict[int, tuple[int, int]] = {}
         for number, (at_us, size) in numbered:
             stretches[number] = (at_us, stretches.get(number, (0, 0))[1] + size)
-        rows = [(number, part, _json([stretch])) for number, stretch in stretches.items()]
-        connection.executemany("INSERT INTO piece (number, part, chunks, data) VALUES (?, ?, ?, x'')", rows)
+        for number, stretch in stretches.items():
+            _write_piece(connection, number, part, [stretch], b"")
 
     return write
 

@@ -56,6 +56,10 @@ class DataDirectory:
         """Where a recorder counts what it cannot record while its journal cannot be written."""
         return self.journals / f"{recorder_id}.losses"
 
+    def verdict(self, recorder_id: str) -> Path:
+        """What was found wrong with a journal, from when that was found until the journal is put aside."""
+        return self.journals / f"{recorder_id}.damage"
+
     def recorder_ids(self) -> list[str]:
         """The recorders that have a journal here, oldest first."""
         return sorted(path.stem for path in self.journals.glob("*.sqlite"))

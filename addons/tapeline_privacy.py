@@ -140,7 +140,7 @@ def load_salt(path: Path) -> bytes:
             return salt
         path.unlink()  # cut short by a loss of power: an empty salt would be none
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(SALT_BYTES))
     try:

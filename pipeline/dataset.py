@@ -6,8 +6,9 @@ warehouse's, or any engine's: ids and JSON are plain strings, because engines di
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from io import BytesIO
@@ -77,6 +78,37 @@ def write_batch(
     return paths
 
 
+def written_batches(root: Path, recorder_id: str) -> int:
+    """The highest number of a batch that a dataset has of a recorder's journal; 0 without one."""
+    return max((number for number, _ in _batches(root, recorder_id)), default=0)
+
+
+def written_values(root: Path, recorder_id: str, column: str) -> set[str]:
+    """A column of all batches that a dataset has of a recorder's journal; of files that cannot be read, nothing."""
+    values: set[str] = set()
+    for _, path in _batches(root, recorder_id):
+        with suppress(OSError, pl.exceptions.PolarsError):
+            values |= set(pl.read_parquet(path, columns=[column], hive_partitioning=False)[column])
+    return values
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write a private file so that it is on the disk under its name whole, or not at all. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
 def _by_day(dataset: Dataset, rows: Iterable[Row], day_of: Callable[[Row], datetime]) -> dict[str, list[Row]]:
     days: dict[str, list[Row]] = {}
     integer_lists = [column.name for column in dataset.columns if column.kind == "integers"]
@@ -85,6 +117,13 @@ def _by_day(dataset: Dataset, rows: Iterable[Row], day_of: Callable[[Row], datet
         lists = {name: pl.Series(row[name], dtype=pl.Int64) for name in integer_lists if row[name] is not None}
         days.setdefault(day_of(row).date().isoformat(), []).append(row | lists)
     return days
+
+
+def _batches(root: Path, recorder_id: str) -> Iterator[tuple[int, Path]]:
+    for path in root.glob(f"date=*/{glob.escape(recorder_id)}-*.parquet"):
+        number = path.stem.removeprefix(f"{recorder_id}-")
+        if number.isdecimal():
+            yield int(number), path
 
 
 def _write_file(path: Path, frame: pl.DataFrame) -> None:
@@ -96,23 +135,15 @@ def _write_file(path: Path, frame: pl.DataFrame) -> None:
         statistics=frame.estimated_size() < MAX_STATISTICS_BYTES,
         metadata={"tapeline.schema_version": str(SCHEMA_VERSION)},
     )
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         for folder in (path.parent.parent, path.parent):
             # One by one: `parents` would give the folder in between the mode that the umask leaves.
             folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        # The journal forgets what it holds once this returns: the names must be on the disk by then, too.
-        for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+        write_whole(path, buffer.getbuffer())
+        # The journal forgets what it holds once this returns: the folders' names must be on the disk by then, too.
+        for folder in (path.parent.parent, path.parent.parent.parent):
             _sync_folder(folder)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}. Free or change the disk, then load.") from error
 
 

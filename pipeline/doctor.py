@@ -21,7 +21,7 @@ from tapeline.addons.tapeline_paths import DataDirectory
 
 from . import warehouse
 from .errors import TapelineError
-from .journal import open_journal_for_sealing
+from .journal import open_journal_to_look
 from .reports import fetch, find_report
 from .schema import DATASETS
 from .sqltext import sql_text
@@ -86,7 +86,7 @@ def _journals(directory: DataDirectory) -> Iterator[Finding]:
     for recorder_id in recorder_ids:
         state = "running" if is_locked(directory.presence(recorder_id)) else "stopped"
         try:
-            journal = open_journal_for_sealing(directory.journal(recorder_id))
+            journal = open_journal_to_look(directory.journal(recorder_id))
         except TapelineError as error:
             yield "journals", recorder_id, str(error)
             continue

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tapeline.addons.tapeline_journal import JOURNAL_VERSION, open_journal
+from tapeline.addons.tapeline_journal import BUSY_SECONDS, JOURNAL_VERSION, open_journal, piece_checksum
 
-from .answer import Chunk
 from .errors import DataError
 from .record import CapturedExchange
 
@@ -22,13 +22,17 @@ from .record import CapturedExchange
 BATCH_EXCHANGES = 1000
 BATCH_BYTES = 64 * 1024 * 1024
 
+#: Of a loss: number, microseconds since 1970, reason, exchanges, bytes.
+Loss = tuple[int, int, str, int, int]
+#: Columns of a piece, as `add_piece` takes them.
+PIECE = "part, chunks, data, checksum"
+
 
 class Journal:
     """One recorder's journal, opened for sealing."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = open_journal(path)
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
         try:
             self.about: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM about"))
             if self.about["version"] != str(JOURNAL_VERSION):
@@ -80,21 +84,16 @@ class Journal:
             (batch,),
         ).fetchall()
         for number, exchange_id, head, answer, ending in rows:
-            request, request_skipped = self._chunks(number, "request")
-            response, response_skipped = self._chunks(number, "response")
-            yield CapturedExchange(
-                exchange_id,
-                json.loads(head),
-                json.loads(answer) if answer else None,
-                json.loads(ending) if ending else None,
-                request,
-                response,
-                request_skipped,
-                response_skipped,
-            )
+            captured = captured_exchange(exchange_id, head, answer, ending)
+            for piece in self._connection.execute(
+                f"SELECT {PIECE} FROM piece WHERE number = ? ORDER BY id",  # noqa: S608 - our own names
+                (number,),
+            ):
+                add_piece(captured, *piece)
+            yield captured
 
-    def losses(self, batch: int) -> list[tuple[int, int, str, int, int]]:
-        """Of each loss in a batch: number, microseconds since 1970, reason, exchanges, bytes."""
+    def losses(self, batch: int) -> list[Loss]:
+        """The losses in a batch."""
         return self._connection.execute(
             "SELECT id, at_us, reason, exchanges, bytes FROM loss WHERE batch = ? ORDER BY id", (batch,)
         ).fetchall()
@@ -155,23 +154,6 @@ class Journal:
             if size >= BATCH_BYTES:
                 return
 
-    def _chunks(self, number: int, part: str) -> tuple[list[Chunk], int]:
-        """The chunks of a body, and how many bytes more of it passed that were not kept."""
-        chunks: list[Chunk] = []
-        skipped = 0
-        pieces = self._connection.execute(
-            "SELECT chunks, data FROM piece WHERE number = ? AND part = ? ORDER BY id", (number, part)
-        )
-        for times, data in pieces:
-            if not data:
-                skipped += sum(size for _, size in json.loads(times))
-                continue
-            start = 0
-            for at_us, size in json.loads(times):
-                chunks.append((at_us, data[start : start + size]))
-                start += size
-        return chunks, skipped
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """A transaction that is on the disk when it ends: what was written before it may be forgotten after."""
@@ -185,11 +167,61 @@ class Journal:
         self._connection.execute("COMMIT")
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Connect to a journal so that its files stay as they are, its write-ahead log included."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
 def open_journal_for_sealing(path: Path) -> Journal:
     """Open a journal; raises DataError that names it where it cannot be read."""
+    return _open(path, open_journal)
+
+
+def open_journal_to_look(path: Path) -> Journal:
+    """The same, to change nothing of it."""
+    return _open(path, open_to_read)
+
+
+def _open(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> Journal:
     try:
-        return Journal(path)
+        return Journal(connect(path), path)
     except (sqlite3.Error, KeyError) as error:
         raise DataError(
             f"{path} is not a journal that can be read: {error}. Move it away to go on without it."
         ) from error
+
+
+def captured_exchange(exchange_id: Any, head: Any, answer: Any, ending: Any) -> CapturedExchange:
+    """An exchange from its row, without its pieces. Raises ValueError or TypeError for what no recorder writes."""
+    captured = CapturedExchange(
+        exchange_id,
+        json.loads(head),
+        json.loads(answer) if answer else None,
+        json.loads(ending) if ending else None,
+    )
+    for value in (captured.head, captured.answer or {}, captured.ending or {}):
+        if not isinstance(value, dict):
+            raise TypeError(f"no JSON object: {value!r}")
+    if captured.head.get("exchange_id") != exchange_id:
+        raise ValueError(f"not the head of {exchange_id}")
+    return captured
+
+
+def add_piece(captured: CapturedExchange, part: Any, chunks: Any, data: Any, checksum: Any) -> None:
+    """Add a piece to a body. Raises ValueError or TypeError for what no recorder writes, and adds nothing then."""
+    if checksum != piece_checksum(chunks, data):
+        raise ValueError("the checksum of a piece is not that of its bytes")
+    body = captured.request if part == "request" else captured.response
+    sizes = json.loads(chunks)
+    if not data:
+        skipped = sum(size for _, size in sizes)
+        if part == "request":
+            captured.request_skipped += skipped
+        else:
+            captured.response_skipped += skipped
+        return
+    start = 0
+    for at_us, size in sizes:
+        body.append((at_us, data[start : start + size]))
+        start += size

@@ -127,7 +127,7 @@ def test_a_disk_that_stays_full_leaves_its_count_beside_the_journal(data: Path) 
     assert list(directory.journals.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["write_batch", "_remove_journal"])
+@pytest.mark.parametrize("step", ["write_batch", "remove_journal"])
 def test_sealing_a_ledger_that_is_stopped_and_repeated_counts_once(
     data: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_writer import JournalWriter
+from tapeline.pipeline import batch as batches
 from tapeline.pipeline import journal, privacy, warehouse
 from tapeline.pipeline import seal as sealing
 from tapeline.pipeline.exchange import find_exchange, request_of
@@ -218,7 +219,7 @@ def test_a_batch_over_midnight_is_a_file_a_day(directory: DataDirectory) -> None
 
 
 def test_the_text_of_a_long_message_is_kept_up_to_a_length_and_the_message_whole(directory: DataDirectory) -> None:
-    text = "0123456789" * (sealing.MAX_TEXT_CHARACTERS // 10)
+    text = "0123456789" * (batches.MAX_TEXT_CHARACTERS // 10)
     make_journal(directory.root, [MadeUp(content=text), MadeUp(content=text + "more")])
     seal(directory)
     contents = pl.read_parquet(directory.dataset("content") / "**/*.parquet", hive_partitioning=False)
@@ -283,7 +284,7 @@ def test_sealing_that_stops_between_two_steps_goes_on_where_it_was(
 def stopping_at(monkeypatch: pytest.MonkeyPatch, step: str, calls_before: int) -> Iterator[None]:
     """Let sealing break off at the n-th call of a step, before or, for `forget`, after it was done."""
     calls = 0
-    owner: Any = sealing if step == "write_batch" else Journal
+    owner: Any = batches if step == "write_batch" else Journal
     original = getattr(owner, step)
 
     def stop(*arguments: Any, **options: Any) -> Any:

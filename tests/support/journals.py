@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tapeline.addons.tapeline_capture import uuid7
+from tapeline.addons.tapeline_journal import open_journal
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_station import Station
 from tapeline.addons.tapeline_writer import JournalWriter
@@ -17,6 +19,7 @@ from tapeline.addons.tapeline_writer import JournalWriter
 # 2026-11-21T10:00:00Z
 NOON_US = 1_795_255_200_000_000
 DAY_US = 86_400_000_000
+WRITTEN_SECONDS = 20.0
 
 
 @dataclass
@@ -92,6 +95,16 @@ def write_exchanges(
         if exchange.ended:
             writer.add("ending", number, {"how": "response", "ended_us": exchange.ended_us})
     return ids
+
+
+def wait_until_written(root: Path, exchanges: int, losses: int = 0, recorder_id: str = "recorder-1") -> None:
+    """Wait until the writer's thread has written so many exchanges with all that was queued before it looked."""
+    deadline = time.monotonic() + WRITTEN_SECONDS
+    with closing(open_journal(DataDirectory(root).journal(recorder_id))) as connection:
+        sql = "SELECT (SELECT count(*) FROM exchange), (SELECT count(*) FROM loss)"
+        while (counts := connection.execute(sql).fetchone()) != (exchanges, losses):
+            assert time.monotonic() < deadline, counts
+            time.sleep(0.02)
 
 
 def make_journal(

@@ -106,6 +106,8 @@ def _is_batch_waiting(directory: DataDirectory) -> bool:
 
 
 def _fills_a_batch(directory: DataDirectory, recorder_id: str) -> bool:
+    if not is_locked(directory.presence(recorder_id)):
+        return False  # What a dead recorder has left is not looked at before it is sealed: signs of damage would go.
     try:
         with closing(open_journal_to_look(directory.journal(recorder_id))) as journal:
             return journal.fills_a_batch()

@@ -16,10 +16,12 @@ import pytest
 
 from tapeline.addons.tapeline_journal import open_journal
 from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.pipeline import seal as sealing
 from tapeline.pipeline import warehouse
 from tapeline.pipeline.salvage import NOT_WHOLE
 from tapeline.pipeline.seal import seal
 
+from .support.following import following
 from .support.journals import MadeUp, make_journal, recording, wait_until_written, write_exchanges
 from .support.recorder import tapeline
 from .torture.dying import Place, die_at
@@ -158,6 +160,17 @@ def test_a_write_ahead_log_that_lost_its_end_is_noticed(
     found, missing = check(directory, expected)
     assert found < EXCHANGES
     assert missing > 0
+
+
+def test_looking_for_a_full_batch_takes_no_sign_of_damage_away(
+    killed: Killed, data: Path, expected: Rows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sealing, "FOLLOW_SECONDS", 0.01)
+    directory = damage(killed["log"], data, LOG, lambda log: log[: len(log) // 2])
+    with following(directory, monkeypatch):
+        time.sleep(0.3)
+    assert "the end of its write-ahead log is missing" in capsys.readouterr().err
+    assert check(directory, expected)[1] > 0
 
 
 def test_a_byte_that_changed_within_a_body_is_noticed(killed: Killed, data: Path, expected: Rows) -> None:

@@ -6,7 +6,6 @@ import base64
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from tapeline.pipeline.record import CapturedExchange, Record, make_record
 from tapeline.pipeline.redaction import Redactor
 from tapeline.pipeline.seal import seal
 
+from .support.following import following
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal, recording, write_exchanges
 from .support.recorder import TAPELINE, clean_environment, tapeline
 
@@ -98,20 +98,6 @@ def test_a_running_recorders_finished_exchanges_are_sealed_and_its_open_ones_wai
         writer.add("ending", 2, {"how": "response", "ended_us": 300_000})
     assert seal(directory).exchanges == 1
     assert outcomes(directory) == [("complete",), ("complete",)]
-
-
-@contextmanager
-def following(directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Sealing as it goes on beside a recorder, until the end of its input."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading) as standard_input, ThreadPoolExecutor() as pool:
-        monkeypatch.setattr(sys, "stdin", standard_input)
-        running = pool.submit(sealing.follow, directory)
-        try:
-            yield
-        finally:
-            os.close(writing)
-            running.result()
 
 
 def sealed_files(directory: DataDirectory) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,13 @@ from tapeline.pipeline.schema import DATASETS
 from .support.journals import DAY_US, NOON_US, MadeUp, recording, wait_until_written, write_exchanges
 from .support.recorder import tapeline_here
 from .torture.dying import Place, die_at
+from .torture.run import torture
 
 pytestmark = pytest.mark.slow
+
+# What came more than 200 ms before a kill is promised to be kept; a machine under load is given more.
+KEPT_SECONDS = 1.0
+KILLS = 8
 
 Rows = dict[str, list[tuple[Any, ...]]]
 BATCH = "tapeline.pipeline.batch"
@@ -101,3 +107,12 @@ def test_a_kill_at_any_step_changes_nothing_of_what_comes_out(
     die_at(place, "load", "--data", data)
     assert (loaded(data), files(data)) == expected
     assert loaded(data) == expected[0]
+
+
+def test_kills_at_random_moments_under_load_cost_no_more_than_the_last_moments(data: Path) -> None:
+    seed = time.time_ns() % 1_000_000
+    verdict, kills = torture(data, KILLS, seed, KEPT_SECONDS)
+    table = f"seed {seed}\n{verdict.table(kills)}"
+    assert verdict.problems == [], table
+    assert (verdict.doubled, verdict.lost, kills.total()) == (0, 0, KILLS), table
+    assert verdict.partial > 0, table

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -42,7 +43,6 @@ class Killer:
         self._random = Random(seed)
         self._lives = count()
         self._recorder: RunningRecorder | None = None
-        self._sealing: int | None = None
         self._orphans: list[int] = []
         self._listening: tuple[int, int] | None = None
 
@@ -61,27 +61,33 @@ class Killer:
 
     def kill(self, kind: str) -> None:
         """Let all work for a while, kill what `kind` names, and see to it that there is a recorder again."""
-        if "sealing" in kind and self._sealing is None:
+        if "sealing" in kind and self._sealing() is None:
+            # A dead one is started again, but not soon.
             self._stop()
             self._start()
         time.sleep(self._random.uniform(*_BEFORE_KILL_SECONDS))
+        sealing = self._sealing()
         if kind == "load":
             self._kill_load()
         elif kind == "sealing":
-            self._kill_sealing()
+            _kill(sealing)
         else:
             self._kill_recorder()
-            if "sealing" in kind:
+            if kind == "recorder and sealing":
                 time.sleep(self._random.uniform(0, _PASS_SECONDS))
-                self._kill_sealing()
+                _kill(sealing)
+            elif sealing is not None:
+                self._orphans.append(sealing)
             self._start()
         self.kills[kind] += 1
 
+    def _sealing(self) -> int | None:
+        assert self._recorder is not None
+        return sealing_process(self._recorder.process.pid)
+
     def _start(self) -> None:
-        if self._sealing is not None:
-            self._orphans.append(self._sealing)
         self._recorder = RunningRecorder(self._data, "--upstream", self._upstream).__enter__()
-        self._sealing = sealing_process(self._recorder.process.pid)
+        _wait_until(lambda: self._sealing() is not None, "nothing seals beside the recorder")
         port = urlsplit(self._recorder.address).port
         assert port is not None
         self._listening = (next(self._lives), port)
@@ -109,13 +115,6 @@ class Killer:
             self._listening = None
             ends[life] = time.monotonic()
 
-    def _kill_sealing(self) -> None:
-        if self._sealing is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self._sealing, signal.SIGKILL)
-            wait_for_end(self._sealing)
-            self._sealing = None
-
     def _kill_load(self) -> None:
         command = [*TAPELINE, "load", "--data", str(self._data)]
         quiet = subprocess.DEVNULL
@@ -124,26 +123,34 @@ class Killer:
             process.kill()
 
 
-def sealing_process(recorder: int) -> int:
-    """The process that seals beside a recorder: its child, which may still be on its way to its own command line."""
-    deadline = time.monotonic() + _END_SECONDS
-    while time.monotonic() < deadline:
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                _, parent = _state_and_parent(int(folder.name))
-                if parent == recorder and b"\0seal\0" in (folder / "cmdline").read_bytes():
-                    return int(folder.name)
-        time.sleep(_STEP_SECONDS)
-    raise AssertionError(f"nothing seals beside the recorder {recorder}")
+def sealing_process(recorder: int) -> int | None:
+    """The process that seals beside a recorder: its child."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            _, parent = _state_and_parent(int(folder.name))
+            if parent == recorder and b"\0seal\0" in (folder / "cmdline").read_bytes():
+                return int(folder.name)
+    return None
 
 
 def wait_for_end(pid: int) -> None:
     """Wait for the end of a process that is not our child; one that nobody reaps has ended, too."""
-    deadline = time.monotonic() + _END_SECONDS
     with suppress(OSError):
-        while _state_and_parent(pid)[0] != "Z":
-            assert time.monotonic() < deadline, f"process {pid} does not end"
-            time.sleep(_STEP_SECONDS)
+        _wait_until(lambda: _state_and_parent(pid)[0] == "Z", f"process {pid} does not end")
+
+
+def _kill(pid: int | None) -> None:
+    assert pid is not None
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+
+
+def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(_STEP_SECONDS)
 
 
 def _state_and_parent(pid: int) -> tuple[str, int]:

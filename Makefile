@@ -10,7 +10,7 @@ REAL_SERVERS := litellm llama-cpp
 LLAMA_CPP_BUILD := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 \
   -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/real/llama-cpp.cmake
 
-.PHONY: help setup demo test check test-real bench stress fuzz docs lock clean
+.PHONY: help setup demo test check test-real bench stress torture fuzz docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,9 @@ stress: setup ## a thousand streams, a hundred thousand exchanges, an hour's str
 
 fuzz: $(FUZZ)/.ready ## try random bodies on the core for FUZZ_SECONDS, guided by coverage
 	@PYTHONPATH=$(FUZZ)/python $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --work $(FUZZ)
+
+torture: setup ## two hundred kills of what records, seals and loads, and the books compared: ten minutes
+	@$(BIN)/python -m tests.torture
 
 docs: setup ## write the generated parts of the README anew
 	$(BIN)/cog -r -I . README.md

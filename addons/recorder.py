@@ -323,12 +323,16 @@ class Recorder:
         if server in self._counted_connections or not server.timestamp_tcp_setup:
             return {}
         self._counted_connections.add(server)
-        times = {}
-        if server.timestamp_start:
-            times["connect_us"] = _microseconds(server.timestamp_tcp_setup - server.timestamp_start)
-        if server.timestamp_tls_setup:
-            times["tls_us"] = _microseconds(server.timestamp_tls_setup - server.timestamp_tcp_setup)
-        return times
+        steps = {
+            "connect_us": (server.timestamp_start, server.timestamp_tcp_setup),
+            "tls_us": (server.timestamp_tcp_setup, server.timestamp_tls_setup),
+        }
+        # mitmproxy takes these times by a clock that may be set in between.
+        return {
+            name: round((end - start) * 1_000_000)
+            for name, (start, end) in steps.items()
+            if start and end and end >= start
+        }
 
 
 def _compiled(option: str, pattern: str) -> re.Pattern[str]:
@@ -336,10 +340,6 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise exceptions.OptionsError(f"{option} is not a regular expression ({error}): {pattern!r}") from error
-
-
-def _microseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1_000_000))
 
 
 addons = [Recorder()]

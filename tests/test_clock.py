@@ -134,11 +134,10 @@ def test_a_stream_over_midnight_is_one_row_of_the_day_on_which_it_began(data: Pa
 
 
 def test_a_stream_that_a_kill_cuts_after_midnight_is_one_row_of_the_day_before(data: Path) -> None:
-    with recording_at(data, BEFORE_MIDNIGHT) as recorded:
-        with recorded.half_a_stream("a"):
-            recorded.clock.set(AFTER_MIDNIGHT)
-            time.sleep(KEPT_SECONDS)
-            recorded.kill()
+    with recording_at(data, BEFORE_MIDNIGHT) as recorded, recorded.half_a_stream("a"):
+        recorded.clock.set(AFTER_MIDNIGHT)
+        time.sleep(KEPT_SECONDS)
+        recorded.kill()
     (cut,) = checked_rows(data)
     assert (cut["outcome"], cut["text"]) == ("recorder_stopped", "Before, ")
     assert files(data) == ["date=2026-11-21"]

@@ -103,6 +103,16 @@ def test_a_file_that_is_not_ours_is_said_at_each_load_until_a_good_one_takes_its
     assert warehouse.load(directory).files == 0
 
 
+def test_a_file_of_an_older_version_loads_and_lacks_what_it_did_not_have(directory: DataDirectory) -> None:
+    path = file_of(directory)
+    frame = pl.read_parquet(path, hive_partitioning=False)
+    frame.drop("reassembly_problems").write_parquet(path)
+    assert warehouse.load(directory).problems == ()
+    with warehouse.querying(directory) as connection:
+        sql = "SELECT recorder_id, reassembly_problems FROM stored.exchanges GROUP BY ALL ORDER BY recorder_id"
+        assert connection.execute(sql).fetchall() == [("recorder-1", None), ("recorder-2", [])]
+
+
 def test_a_file_that_is_not_ours_keeps_no_command_from_its_work(directory: DataDirectory) -> None:
     put_foreign_columns(file_of(directory))
     result = tapeline_here("report", "usage", "--data", directory.root)

@@ -58,6 +58,7 @@ def test_what_is_missing_is_lost_if_it_came_long_before_the_kill(rows: list[str]
         found = {"part": row_of(entry, first), "cut": row_of(entry) | {"outcome": CUT}}
         verdict = compare(books, [found[name] for name in rows])
         assert (verdict.lost, len(verdict.problems)) == (lost, lost)
+        assert verdict.excused == (1 if not rows and not lost else 0)
         assert verdict.worst_lag == pytest.approx(KILLED_AT - ended_at)
         assert verdict.partial == len(rows)
 

@@ -39,6 +39,8 @@ class Verdict:
     found: int = 0
     doubled: int = 0
     lost: int = 0
+    #: Begun so shortly before the end of their recorder that they need not be there, and are not.
+    excused: int = 0
     partial: int = 0
     worst_lag: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Verdict:
             ("found", f"{self.found:,}"),
             ("doubled", str(self.doubled)),
             ("lost", str(self.lost)),
+            ("begun in the last moments", str(self.excused)),
             ("partial streams kept", f"{self.partial:,}"),
             ("worst lag", f"{self.worst_lag * 1000:.0f} ms"),
             ("problems", str(len(self.problems))),
@@ -93,6 +96,8 @@ def _compare_times(
     if lag > (kept_seconds if killed else 0):
         verdict.lost += 1
         verdict.problems.append(f"{entry.marker}: lacks what came {lag * 1000:.0f} ms before the end: {row}")
+    elif row is None:
+        verdict.excused += 1
 
 
 def _missing_since(entry: Entry, row: dict[str, Any] | None) -> float | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,62 +20,57 @@ pytestmark = pytest.mark.slow
 RECORDERS = 2
 LOADERS = 2
 CONNECTIONS = 3
-EXCHANGES = 60
-EVENTS = 5
+LOADS = 4
+EVENTS = 10
+PAUSE_SECONDS = 0.01
 
 
-async def ask_on(port: int, numbers: range) -> None:
-    """Ask through one recorder, streamed and not by turns."""
+async def ask_on(port: int, numbers: Iterator[int], loading: set[asyncio.Task[None]]) -> int:
+    """Ask through one recorder, streamed and not by turns, for as long as somebody loads; gives how often."""
+    asked = 0
     async with connected(port) as (reader, writer):
-        for number in numbers:
-            streamed = number % 2 == 0
+        while not all(loader.done() for loader in loading):
+            number = next(numbers)
+            streamed = number % 3 > 0
             expected = stream(number, EVENTS) if streamed else completion(number)
             assert await ask(reader, writer, number, streamed=streamed) == expected
+            asked += 1
+    return asked
 
 
-async def load_until(done: asyncio.Event, data: Path) -> list[tuple[int | None, bytes]]:
-    """Load again and again; gives the exit codes and what was said."""
-    results = []
-    while not done.is_set():
+async def load_often(data: Path) -> None:
+    for _ in range(LOADS):
         command = [*TAPELINE, "load", "--data", str(data)]
         process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=PIPE, env=clean_environment())
         _, said = await process.communicate()
-        results.append((process.returncode, said))
-    return results
+        assert (process.returncode, said) == (0, b"")
 
 
 def test_two_recorders_and_two_loaders(data: Path) -> None:
-    async def go() -> list[list[tuple[int | None, bytes]]]:
-        done = asyncio.Event()
-        async with crowd.serving(), asyncio.TaskGroup() as group:
+    async def go() -> int:
+        async with crowd.serving():
             with ExitStack() as running:
                 # Both are started before one is waited for.
                 recorders = [RunningRecorder(data, "--upstream", crowd.url) for _ in range(RECORDERS)]
                 ports = [urlsplit(running.enter_context(recorder).address).port or 0 for recorder in recorders]
-                loaders = [group.create_task(load_until(done, data)) for _ in range(LOADERS)]
-                asked = RECORDERS * CONNECTIONS * EXCHANGES
-                await asyncio.gather(
-                    *(
-                        ask_on(ports[number % RECORDERS], range(number, asked, RECORDERS * CONNECTIONS))
-                        for number in range(RECORDERS * CONNECTIONS)
-                    )
-                )
-                done.set()
-                results = [await loader for loader in loaders]
-        return results
+                numbers = count()
+                async with asyncio.TaskGroup() as group:
+                    loading = {group.create_task(load_often(data)) for _ in range(LOADERS)}
+                    asking = [
+                        group.create_task(ask_on(port, numbers, loading)) for port in ports for _ in range(CONNECTIONS)
+                    ]
+                return sum(task.result() for task in asking)
 
-    crowd = Crowd(events=EVENTS)
-    loads = [load for loader in asyncio.run(go()) for load in loader]
-    assert len(loads) >= LOADERS
-    assert set(loads) == {(0, b"")}
-    ((rows, questions, recorders),) = [
-        tuple(row.values())
-        for row in query(
-            data,
-            "SELECT count(*) AS n, count(DISTINCT messages_fingerprint) AS questions, "
-            "count(DISTINCT recorder_id) AS recorders FROM exchanges WHERE outcome = 'complete'",
-        )
-    ]
-    assert (rows, questions, recorders) == (RECORDERS * CONNECTIONS * EXCHANGES,) * 2 + (RECORDERS,)
+    crowd = Crowd(events=EVENTS, pause=lambda: asyncio.sleep(PAUSE_SECONDS))
+    asked = asyncio.run(go())
+    sealed_meanwhile = len(list(data.glob("exchanges/*/*.parquet")))
+    (row,) = query(
+        data,
+        "SELECT count(*) AS n, count(DISTINCT messages_fingerprint) AS questions, "
+        "count(DISTINCT recorder_id) AS recorders FROM exchanges WHERE outcome = 'complete'",
+    )
+    assert row == {"n": asked, "questions": asked, "recorders": RECORDERS}
+    assert query(data, "SELECT count(*) AS n FROM exchanges") == [{"n": asked}]
     assert query(data, "SELECT * FROM losses") == []
     assert list((data / "journal").iterdir()) == []
+    assert sealed_meanwhile > RECORDERS

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ import pytest
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_writer import JournalWriter
 from tapeline.pipeline import batch as batches
-from tapeline.pipeline import journal, privacy, warehouse
+from tapeline.pipeline import dataset, journal, privacy, warehouse
 from tapeline.pipeline import seal as sealing
 from tapeline.pipeline.exchange import find_exchange, request_of
 from tapeline.pipeline.journal import Journal, open_journal_for_sealing
 from tapeline.pipeline.jsontext import loads
 from tapeline.pipeline.record import CapturedExchange, Record, make_record
 from tapeline.pipeline.redaction import Redactor
-from tapeline.pipeline.seal import seal
+from tapeline.pipeline.seal import Sealed, seal
 
 from .support.following import following
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal, recording, write_exchanges
@@ -311,6 +311,27 @@ def test_sealing_and_loading_from_several_processes_at_once(directory: DataDirec
     assert [result.returncode for result in results] == [0, 0, 0, 0], results
     ids = exchange_ids(directory)
     assert len(ids) == len(set(ids)) == 600
+
+
+def test_a_second_sealing_waits_for_the_first_and_repeats_nothing(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_journal(directory.root, [MadeUp(content=str(number)) for number in range(3)])
+    original = dataset.write_batch
+    others: list[Future[Sealed]] = []
+
+    def write_while_another_seals(*arguments: Any) -> Any:
+        if not others:
+            others.append(pool.submit(seal, directory))
+            time.sleep(0.3)
+        return original(*arguments)
+
+    monkeypatch.setattr(batches, "write_batch", write_while_another_seals)
+    with ThreadPoolExecutor(1) as pool:
+        first = seal(directory)
+        second = others[0].result()
+    assert (first.exchanges, first.problems) == (3, ())
+    assert (second.exchanges, second.problems) == (0, ())
 
 
 def test_losses_reach_the_reports(directory: DataDirectory) -> None:

@@ -264,6 +264,7 @@ def test_a_file_that_is_no_journal_is_named_and_left_alone(data: Path) -> None:
     assert foreign.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_said_on_the_command_line_and_counted_in_every_report(killed: Killed, data: Path) -> None:
     damage(killed["file"], data, JOURNAL, lambda whole: b"not a database" * 1000)
     make_journal(data, [MadeUp()], recorder_id="recorder-2")

@@ -1,4 +1,4 @@
-"""Runs mitmproxy with the recorder in this process. The one module of the pipeline that imports mitmproxy.
+"""Runs mitmproxy with the recorder in this process. Of the pipeline's modules, this and `mends` alone import mitmproxy.
 
 mitmproxy's core is started with those of its addons that passing traffic on needs, and no others: each addon costs
 time at every event of every stream. What to do while the proxy runs is the caller's coroutine.
@@ -35,6 +35,7 @@ from tapeline.addons.recorder import Recorder
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from .errors import UsageError
+from .mends import mend
 from .modes import ListeningMode
 from .render import one_line
 
@@ -96,6 +97,7 @@ def log_to_stderr() -> None:
 
 
 def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
+    mend()
     opts = options.Options(confdir=str(proxy.directory.certificates))
     master = Master(opts, event_loop=asyncio.get_running_loop(), with_termlog=False)
     master.addons.add(
@@ -120,6 +122,9 @@ def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
             mode=[mode.spec for mode in proxy.modes],
             connection_strategy="lazy" if lazy else "eager",
             tcp_timeout=IDLE_SECONDS,
+            # Heads that mitmproxy finds suspicious pass as they would without it. Nobody else's requests can be reached
+            # by them: a connection to a provider serves one client's connection alone.
+            validate_inbound_headers=False,
             tapeline_data=str(proxy.directory.root),
             tapeline_run=run,
         )

@@ -157,10 +157,18 @@ def _cut_by(ending: Object, status: int | None) -> str:
         return "recorder_stopped"
     if status is None and not ending["server_reached"]:
         return "unreachable" if ending["client_connected"] else "client_aborted"
-    # A reset HTTP/2 stream leaves both connections open; CANCEL (RFC 9113, section 7) is what clients send.
-    if not ending["client_connected"] or (ending["server_connected"] and "CANCEL" in (ending["error"] or "")):
+    if not ending["client_connected"] or _is_reset_by_client(ending["error"] or ""):
         return "client_aborted"
     return "upstream_aborted"
+
+
+def _is_reset_by_client(error: str) -> bool:
+    """A reset HTTP/2 stream leaves both connections open, and the error alone says who reset it.
+
+    `mends` names the side. mitmproxy by itself says "by client" of both; CANCEL (RFC 9113, section 7) is what
+    clients send.
+    """
+    return "reset by the client" in error or "reset by client (CANCEL)" in error
 
 
 def _cuts_by_limit(captured: CapturedExchange) -> list[str]:

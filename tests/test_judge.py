@@ -23,8 +23,13 @@ CLIENT_GONE = broken_off(client_connected=False, server_connected=True, error="C
 SERVER_GONE = broken_off(error="Server disconnected.")
 NOT_REACHED = broken_off(server_reached=False, error="Connection refused")
 # A reset HTTP/2 stream leaves both connections open.
-CANCELLED = broken_off(server_connected=True, error="stream reset by client (CANCEL)")
-RESET = broken_off(server_connected=True, error="stream reset by server (INTERNAL_ERROR)")
+CANCELLED = broken_off(server_connected=True, error="stream reset by the client (CANCEL)")
+RESET = broken_off(server_connected=True, error="stream reset by the server (INTERNAL_ERROR)")
+CANCELLED_BY_SERVER = broken_off(server_connected=True, error="stream reset by the server (CANCEL)")
+RESET_BY_CLIENT = broken_off(server_connected=True, error="stream reset by the client (STREAM_CLOSED)")
+# mitmproxy without our mends: of both sides it says that it was the client.
+CANCELLED_BY_SOMEBODY = broken_off(server_connected=True, error="stream reset by client (CANCEL)")
+RESET_BY_SOMEBODY = broken_off(server_connected=True, error="stream reset by client (INTERNAL_ERROR)")
 LEFT_BEFORE_CONNECT = broken_off(client_connected=False, server_reached=False, error="Client disconnected.")
 
 CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
@@ -83,12 +88,16 @@ CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
         ("before the answer", captured(status=None, ending=CLIENT_GONE)),
         ("before the server was reached", captured(status=None, ending=LEFT_BEFORE_CONNECT)),
         ("stream cancelled", captured(PART, ending=CANCELLED)),
+        ("stream reset by the client", captured(PART, ending=RESET_BY_CLIENT)),
+        ("stream cancelled, by mitmproxy alone", captured(PART, ending=CANCELLED_BY_SOMEBODY)),
         ("within the JSON", captured(COMPLETION[:-5], headers=JSON_HEADERS, ending=CLIENT_GONE)),
     ],
     "upstream_aborted": [
         ("within the stream", captured(PART, ending=SERVER_GONE)),
         ("before the answer", captured(status=None, ending=SERVER_GONE)),
         ("stream reset", captured(PART, ending=RESET)),
+        ("stream cancelled by the server", captured(PART, ending=CANCELLED_BY_SERVER)),
+        ("stream reset, by mitmproxy alone", captured(PART, ending=RESET_BY_SOMEBODY)),
         ("within the JSON", captured(COMPLETION[:-5], headers=JSON_HEADERS, ending=SERVER_GONE)),
     ],
     "unreachable": [("refused", captured(status=None, ending=NOT_REACHED))],

@@ -1,0 +1,299 @@
+"""Mends mitmproxy's HTTP layers where they stop, cut or hide what passes: traffic that runs through them hangs or loses
+something that it would not lose without a proxy.
+
+Each class stands in the place of the one it derives from and leaves all but its own matter to it. What is not mended
+here is told in the README, under "What a proxy changes".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import h2.events
+from h2.errors import ErrorCodes
+from h11 import EndOfMessage
+from h11._readers import ChunkedReader
+from hyperframe.frame import GoAwayFrame
+from mitmproxy import http
+from mitmproxy.connection import Connection
+from mitmproxy.flow import Error
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers import http as layers
+from mitmproxy.proxy.layers.http import SendHttp, _http1, _http2
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+    ResponseTrailers,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
+
+# An informational answer (RFC 9110, section 15.2) but for 101, after which another protocol is spoken.
+_INTERIM_HEAD = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")
+_SWITCHING_PROTOCOLS = 101
+_LAST_CHUNK = b"0\r\n\r\n"
+# Connections to servers that will close them when their last answer is given.
+_LEAVING: WeakSet[Connection] = WeakSet()
+
+
+def mend() -> None:
+    """Put the mended classes in their places, for all connections that this process opens from now on."""
+    for mended in (HttpStream, Http1Server, Http1Client, Http2Server, Http2Client, GetHttpConnection):
+        setattr(layers, mended.__name__, mended)
+
+
+class HttpStream(layers.HttpStream):
+    """Passes informational answers on, and lets neither side of an exchange wait for the other."""
+
+    _failure: ResponseProtocolError | None = None
+    _is_answered = False
+
+    def state_wait_for_response_headers(self, event: HttpEvent) -> CommandGenerator[None]:
+        """mitmproxy takes `103 Early Hints` for the answer, and never gives the client the one that follows."""
+        if isinstance(event, ResponseHeaders) and _is_interim(event.response):
+            yield SendHttp(event, self.context.client)
+        else:
+            yield from super().state_wait_for_response_headers(event)
+
+    def start_request_stream(self) -> CommandGenerator[None]:
+        """mitmproxy answers 502 and hangs up while the client still sends, who may then never read the answer."""
+        yield from super().start_request_stream()
+        if self._failure is not None:
+            self.client_state = self.state_read_in_vain
+
+    def state_read_in_vain(self, event: HttpEvent) -> CommandGenerator[None]:
+        if isinstance(event, RequestData) and callable(self.flow.request.stream):
+            self.flow.request.stream(event.data)
+        elif isinstance(event, RequestEndOfMessage) and self._failure is not None:
+            self.client_state = self.state_done
+            yield from super().handle_protocol_error(self._failure)
+
+    def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
+        """mitmproxy keeps the end of an answer back until the request has ended, which may be waiting for it."""
+        yield from super().send_response(already_streamed)
+        is_early = self.server_state == self.state_done and self.client_state == self.state_stream_request_body
+        if is_early and self.flow.response is not None and self.flow.response.status_code != _SWITCHING_PROTOCOLS:
+            self._is_answered = True
+            yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def flow_done(self) -> CommandGenerator[None]:
+        if not self._is_answered:
+            yield from super().flow_done()
+            return
+        for command in super().flow_done():
+            if not (isinstance(command, SendHttp) and isinstance(command.event, ResponseEndOfMessage)):
+                yield command
+
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        is_before_body = self.client_state == self.state_wait_for_request_headers
+        if is_before_body and isinstance(event, ResponseProtocolError) and event.code is ErrorCode.CONNECT_FAILED:
+            self._failure = event
+            return
+        if self._is_answered and isinstance(event, RequestProtocolError):
+            # Nothing more comes of the request. mitmproxy tells nobody, neither the server nor an addon.
+            yield SendHttp(event, self.context.server)
+            self.flow.error = Error(event.message)
+            yield HttpErrorHook(self.flow)
+        yield from super().handle_protocol_error(event)
+
+
+class _TrailerKeeper:
+    """Reads a chunked body, and keeps the trailers at its end, which mitmproxy refuses to see."""
+
+    def __init__(self, reader: ChunkedReader) -> None:
+        self._reader = reader
+        self._trailers: http.Headers | None = None
+
+    def __call__(self, buffer: Any) -> Any:
+        event = self._reader(buffer)
+        if isinstance(event, EndOfMessage) and event.headers:
+            self._trailers = http.Headers(event.headers.raw_items())
+            return EndOfMessage()
+        return event
+
+    def read_eof(self) -> Any:
+        return self._reader.read_eof()
+
+    def take(self) -> http.Headers | None:
+        """The trailers, once."""
+        trailers, self._trailers = self._trailers, None
+        return trailers
+
+
+def _kept_trailers(reader: Any) -> http.Headers | None:
+    return reader.take() if isinstance(reader, _TrailerKeeper) else None
+
+
+class _Http1Trailers(_http1.Http1Connection):
+    """Receives and sends trailers; mitmproxy meets both with an exception, after which the connection stands still."""
+
+    ReceiveTrailers: type[RequestTrailers | ResponseTrailers]
+    body_reader: Any
+    _unsent: http.Headers | None = None
+
+    def read_body(self, event: events.Event) -> CommandGenerator[None]:
+        if isinstance(self.body_reader, ChunkedReader):
+            self.body_reader = _TrailerKeeper(self.body_reader)
+        reader = self.body_reader
+        for command in super().read_body(event):
+            end = _received(command)
+            if isinstance(end, self.ReceiveEndOfMessage) and (trailers := _kept_trailers(reader)):
+                yield ReceiveHttp(self.ReceiveTrailers(end.stream_id, trailers))
+            yield command
+
+    def send(self, event: HttpEvent) -> CommandGenerator[None]:
+        if isinstance(event, RequestTrailers | ResponseTrailers):
+            self._unsent = event.trailers
+            return
+        for command in super().send(event):
+            yield self._with_trailers(command) if isinstance(command, commands.SendData) else command
+        if isinstance(event, RequestEndOfMessage | ResponseEndOfMessage):
+            self._unsent = None  # a body without chunks has no place for them
+
+    def _with_trailers(self, command: commands.SendData) -> commands.SendData:
+        if self._unsent is None or command.data != _LAST_CHUNK:
+            return command
+        trailers, self._unsent = self._unsent, None
+        return commands.SendData(command.connection, b"0\r\n%b\r\n" % bytes(trailers))
+
+
+class Http1Server(_Http1Trailers, _http1.Http1Server):
+    """The side of a client that speaks HTTP/1."""
+
+    ReceiveTrailers = RequestTrailers
+
+    def send(self, event: HttpEvent) -> CommandGenerator[None]:
+        yield from super().send(event)
+        if isinstance(event, ResponseHeaders) and _is_interim(event.response):
+            self.response = None  # mitmproxy tells a client of an error only as long as it has no answer
+
+
+class Http1Client(_Http1Trailers, _http1.Http1Client):
+    """The side of a server that speaks HTTP/1."""
+
+    ReceiveTrailers = ResponseTrailers
+
+    def send(self, event: HttpEvent) -> CommandGenerator[None]:
+        if isinstance(event, RequestHeaders) and not event.end_stream and _has_no_framing(event.request):
+            # HTTP/2 needs none; mitmproxy would send a body whose end nobody can tell.
+            event.request.headers["Transfer-Encoding"] = "chunked"
+        yield from super().send(event)
+
+    def read_headers(self, event: events.ConnectionEvent) -> CommandGenerator[None]:
+        while self.stream_id is not None and _INTERIM_HEAD.match(bytes(self.buf)):
+            lines = self.buf.maybe_extract_lines()
+            if lines is None:
+                break
+            with suppress(ValueError):  # one that cannot be read tells a client nothing
+                head = http1.read_response_head([bytes(line) for line in lines])
+                yield ReceiveHttp(ResponseHeaders(self.stream_id, head))
+        yield from super().read_headers(event)
+
+
+class _Http2Side(_http2.Http2Connection):
+    """Says which side reset a stream: of a server, too, mitmproxy says that it was the client."""
+
+    side: str
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if isinstance(event, RequestTrailers | ResponseTrailers):
+            # Those of HTTP/1 may have upper-case letters, which HTTP/2 forbids.
+            event.trailers = http.Headers([(name.lower(), value) for name, value in event.trailers.fields])
+        yield from super()._handle_event(event)
+
+    def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
+        if not isinstance(event, h2.events.StreamReset):
+            return (yield from super().handle_h2_event(event))
+        for command in super().handle_h2_event(event):
+            if isinstance(error := _received(command), RequestProtocolError | ResponseProtocolError):
+                error.message = error.message.replace("by client", f"by the {self.side}")
+            yield command
+        return False
+
+
+class Http2Server(_Http2Side, _http2.Http2Server):
+    """The side of a client that speaks HTTP/2."""
+
+    side = "client"
+
+
+class _GoingAway(h2.events.Event):
+    """The server takes no more requests on a connection, and answers those up to `last_stream_id`."""
+
+    def __init__(self, last_stream_id: int) -> None:
+        self.last_stream_id = last_stream_id
+
+
+class Http2Client(_Http2Side, _http2.Http2Client):
+    """The side of a server that speaks HTTP/2; it passes on what a server says before it answers or leaves."""
+
+    side = "server"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        readers = self.h2_conn._frame_dispatch_table
+        self._read_goaway = readers[GoAwayFrame]
+        readers[GoAwayFrame] = self._receive_goaway
+
+    def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
+        if isinstance(event, h2.events.InformationalResponseReceived):
+            yield self._informational(event)
+        elif isinstance(event, _GoingAway):
+            yield from self._go_away(event.last_stream_id)
+        elif (yield from super().handle_h2_event(event)):
+            return True
+        if not self.streams and self.conn in _LEAVING:
+            yield commands.CloseConnection(self.conn)
+        return False
+
+    def _informational(self, event: h2.events.InformationalResponseReceived) -> ReceiveHttp:
+        """mitmproxy swallows these."""
+        status, headers = _http2.parse_h2_response_headers(event.headers)
+        head = http.Response(b"HTTP/2.0", status, b"", headers, None, None, time.time(), None)
+        return ReceiveHttp(ResponseHeaders(event.stream_id, head))
+
+    def _receive_goaway(self, frame: GoAwayFrame) -> Any:
+        """mitmproxy gives all streams up with the connection, though a server that drains it answers them first."""
+        if frame.error_code == ErrorCodes.NO_ERROR:
+            return [], [_GoingAway(frame.last_stream_id)]
+        return self._read_goaway(frame)
+
+    def _go_away(self, last_stream_id: int) -> CommandGenerator[None]:
+        _LEAVING.add(self.conn)
+        for stream_id in [stream_id for stream_id in self.streams if stream_id > last_stream_id]:
+            del self.streams[stream_id]
+            message = "the server takes no more requests on this connection"
+            yield ReceiveHttp(ResponseProtocolError(stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
+
+
+class GetHttpConnection(layers.GetHttpConnection):
+    """Asks for a connection that takes one more request."""
+
+    def connection_spec_matches(self, connection: Connection) -> bool:
+        return connection not in _LEAVING and super().connection_spec_matches(connection)
+
+
+def _received(command: commands.Command) -> HttpEvent | None:
+    return command.event if isinstance(command, ReceiveHttp) else None
+
+
+def _has_no_framing(request: http.Request) -> bool:
+    return not {"content-length", "transfer-encoding"} & {name.lower() for name in request.headers}
+
+
+def _is_interim(response: http.Response) -> bool:
+    return 100 <= response.status_code < 200 and response.status_code != _SWITCHING_PROTOCOLS

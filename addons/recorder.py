@@ -307,7 +307,7 @@ class Recorder:
                 error=flow.error.msg if flow.error else None,
                 client_connected=flow.client_conn.connected,
                 server_connected=flow.server_conn.connected,
-                server_reached=flow.server_conn.timestamp_tcp_setup is not None,
+                server_reached=_is_reached(flow),
             )
             del self._captures[flow.id]
 
@@ -340,6 +340,13 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise exceptions.OptionsError(f"{option} is not a regular expression ({error}): {pattern!r}") from error
+
+
+def _is_reached(flow: http.HTTPFlow) -> bool:
+    """Whether there was a connection to the server, as far as it is this flow's: one may be left of an earlier."""
+    server = flow.server_conn
+    was_over = server.timestamp_end is not None and server.timestamp_end < flow.request.timestamp_start
+    return server.timestamp_tcp_setup is not None and server.error is None and not was_over
 
 
 addons = [Recorder()]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from mitmproxy import exceptions, http, options
@@ -55,6 +56,7 @@ class Proxy:
     modes: list[ListeningMode]
     recorder: Recorder = field(default_factory=Recorder)
     distrusting: set[str] = field(default_factory=set)
+    unreachable: set[str] = field(default_factory=set)
 
     @property
     def certificate(self) -> Path:
@@ -167,7 +169,7 @@ class _PassOn:
 
 
 class _Watch:
-    """Notices when the proxy listens, and which hosts' clients reject its certificate."""
+    """Notices when the proxy listens, which hosts' clients reject its certificate, and which hosts are not reached."""
 
     def __init__(self, proxy: Proxy, ready: asyncio.Future[str | None]) -> None:
         self._proxy = proxy
@@ -184,6 +186,11 @@ class _Watch:
             problem = f"{self._proxy.directory.root} cannot be recorded to: name another with --data."
         if not self.ready.done():
             self.ready.set_result(problem)
+
+    def http_connect_error(self, flow: http.HTTPFlow) -> None:
+        """Its client is told before it says what it wants, so that the recorder hears of no exchange."""
+        if flow.response is not None and flow.response.status_code == HTTPStatus.BAD_GATEWAY:
+            self._proxy.unreachable.add(f"{flow.request.host}:{flow.request.port}")
 
     def tls_failed_client(self, data: TlsData) -> None:
         self._proxy.distrusting.add(data.conn.sni or "an unnamed host")

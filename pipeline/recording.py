@@ -204,7 +204,9 @@ def _say_hints(proxy: Proxy, with_command: bool) -> None:
             f"A client rejected the proxy's certificate for {host}: let it trust {proxy.certificate}, or use "
             "`tapeline record --upstream URL`, which needs no certificate."
         )
-    if with_command and not proxy.recorder.seen and not proxy.distrusting:
+    for host in sorted(proxy.unreachable):
+        _say(f"{host} could not be reached, by whom and for what is not known: such attempts are in no recording.")
+    if with_command and not proxy.recorder.seen and not proxy.distrusting and not proxy.unreachable:
         if any(mode.name == "reverse" for mode in proxy.modes):
             reason, way_out = "does not use OPENAI_BASE_URL", "Give it the address above as its base URL."
         else:

@@ -13,7 +13,7 @@ import pytest
 from tapeline.pipeline.provider import BuiltInProvider
 
 from .support.authority import server_context
-from .support.http2 import Http2Client, Http2Provider
+from .support.http2 import Http2Client, Http2Provider, begin, endless, streaming
 from .support.programs import output_of, require
 from .support.recorder import RunningRecorder, documents, query, query_until
 from .support.wire import DONE, FINISH, KEY, PATH, client_tls, event, trusting, tunnel_socket
@@ -101,7 +101,7 @@ def ask_by_http2(recorder: RunningRecorder, port: int, streams: int = 1) -> list
 
 def test_http2_on_both_sides(http2: Any, data: Path, authority: Path) -> None:
     with (
-        Http2Provider(server_context(authority), [*map(event, WORDS), FINISH, DONE]) as provider,
+        Http2Provider(server_context(authority), streaming(*map(event, WORDS), FINISH, DONE)) as provider,
         RunningRecorder(data, *trusting(authority)) as recorder,
     ):
         answers = ask_by_http2(recorder, provider.port, streams=3)
@@ -137,9 +137,14 @@ def test_http2_for_the_client_alone(data: Path, provider: BuiltInProvider) -> No
     assert tuple(row.values()) == ("http", "HTTP/2.0", "complete", len(body))
 
 
+def break_off(state: Any, stream: int) -> None:
+    begin(state, stream, *map(event, WORDS))
+    state.reset_stream(stream, 2)
+
+
 def test_a_stream_that_an_http2_provider_resets(http2: Any, data: Path, authority: Path) -> None:
     with (
-        Http2Provider(server_context(authority), map(event, WORDS), reset=True) as provider,
+        Http2Provider(server_context(authority), break_off) as provider,
         RunningRecorder(data, *trusting(authority)) as recorder,
         pytest.raises(httpx.RemoteProtocolError),
     ):
@@ -151,13 +156,13 @@ def test_a_stream_that_an_http2_provider_resets(http2: Any, data: Path, authorit
 def test_a_stream_that_an_http2_client_cancels(http2: Any, data: Path, authority: Path) -> None:
     """The connection stays open, so that it tells nothing of who ended the stream."""
     with (
-        Http2Provider(server_context(authority), map(event, WORDS), endless=True) as provider,
+        Http2Provider(server_context(authority), endless(*map(event, WORDS))) as provider,
         RunningRecorder(data, *trusting(authority)) as recorder,
         Http2Client(tunnel_socket(recorder, provider.port), client_tls(recorder), "localhost") as client,
     ):
         client.ask(PATH, json.dumps(QUESTION).encode())
         client.read(len(STREAM))
-        client.cancel()
-        provider.reset_seen.take()
+        client.reset()
+        provider.left.take()
         (row,) = query_until(data, "SELECT outcome, choices[1].content AS text FROM exchanges", 1)
     assert row == {"outcome": "client_aborted", "text": "".join(WORDS)}

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from click.testing import CliRunner
 
@@ -130,6 +132,11 @@ class RunningRecorder:
     @property
     def address(self) -> str:
         return self.addresses[0]
+
+    def connect(self) -> socket.socket:
+        """A connection to where it listens first."""
+        address = urlsplit(self.address)
+        return socket.create_connection((str(address.hostname), address.port), timeout=READY_SECONDS)
 
     @property
     def certificate(self) -> Path:

@@ -19,7 +19,7 @@ from typing import Any, Self, override
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.02
 # struct linger: on, for no time at all. Closing then resets the connection.
-_NO_LINGER = struct.pack("ii", 1, 0)
+NO_LINGER = struct.pack("ii", 1, 0)
 
 Script = Callable[["Conversation"], None]
 
@@ -71,7 +71,7 @@ class Conversation(BaseHTTPRequestHandler):
     def reset(self) -> None:
         """Break the connection off, as a process does that is killed."""
         self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         os.close(self.connection.detach())
 
     def wait_for_hang_up(self) -> None:
@@ -83,8 +83,16 @@ class Conversation(BaseHTTPRequestHandler):
         assert not left, "the client goes on talking"
         self.close_connection = True
 
-    def do_POST(self) -> None:
+    def wait_for_hang_up_after(self, size: int, reply: bytes) -> None:
+        """The same, but for a farewell of so many bytes, which is replied to."""
+        if self.rfile.read(size):
+            self.wfile.write(reply)
+        self.wait_for_hang_up()
+
+    def converse(self) -> None:
         self.server.converse(self)
+
+    do_POST = do_GET = do_HEAD = do_OPTIONS = do_DELETE = converse
 
     def _head(self, status: int, content_type: str, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -6,6 +6,7 @@ They read and write bytes as they are on the wire, which an SDK would hide.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from .authority import server_context
 from .recorder import RunningRecorder
-from .scripted import WAIT_SECONDS, Script, ScriptedServer
+from .scripted import NO_LINGER, WAIT_SECONDS, Script, ScriptedServer
 
 PATH = "/v1/chat/completions"
 KEY = "Bearer sk-test"
@@ -38,6 +39,13 @@ class Road:
             return tunnel(self.recorder, self.server.port)
         address = urlsplit(self.recorder.address)
         return HTTPConnection(str(address.hostname), address.port, timeout=WAIT_SECONDS)
+
+    def open(self) -> socket.socket:
+        """The same as a socket, for bytes that no library would send."""
+        if self.tls:
+            tunnelled = tunnel_socket(self.recorder, self.server.port)
+            return client_tls(self.recorder).wrap_socket(tunnelled, server_hostname="localhost")
+        return self.recorder.connect()
 
 
 @contextmanager
@@ -73,14 +81,35 @@ def tunnel(recorder: RunningRecorder, port: int, host: str = "localhost") -> HTT
 
 def tunnel_socket(recorder: RunningRecorder, port: int, host: str = "localhost") -> socket.socket:
     """The same before TLS begins, for protocols that http.client does not speak."""
-    proxy = urlsplit(recorder.address)
-    connection = socket.create_connection((str(proxy.hostname), proxy.port), timeout=WAIT_SECONDS)
+    connection = recorder.connect()
     connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += connection.recv(1)
     assert b" 200 " in head.partition(b"\r\n")[0], head
     return connection
+
+
+def break_off(connection: socket.socket) -> None:
+    """Close a connection as a process does that is killed: the other side reads no end, but an error."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    os.close(connection.detach())
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """All bytes until the other side closes."""
+    read = b""
+    while data := connection.recv(65_536):
+        read += data
+    return read
+
+
+def read_exactly(connection: socket.socket, expected: bytes) -> None:
+    """Read as many bytes as expected, which they have to be."""
+    read = b""
+    while len(read) < len(expected) and (data := connection.recv(len(expected) - len(read))):
+        read += data
+    assert read == expected
 
 
 def chat(model: str = "gpt-4o-mini", *, stream: bool = False, text: str = "Hello?") -> bytes:

@@ -169,7 +169,8 @@ class Recorder:
             contentviews.add(ChatContentview(self._is_chat))
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if self._is_chat(flow):
+        # What an addon has answered already, a proxy without its password for one, goes to no provider.
+        if flow.response is None and self._is_chat(flow):
             flow.request.stream = True  # also where recording it fails
             self._shield(self._begin, flow)
 

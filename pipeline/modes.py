@@ -2,19 +2,27 @@
 
 mitmproxy refuses two modes on port 0 of one address, so free ports are found here.
 https://docs.mitmproxy.org/stable/concepts/modes/
+
+Who can reach a port can use it. Unless told otherwise that is this machine alone; more is answered with a warning.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .errors import UsageError
 
 #: Modes that listen on a TCP port of the user's or our choice.
 LISTENING_MODES = ("regular", "reverse", "transparent", "upstream", "socks5")
+#: Modes whose clients can say a password for the proxy; a reverse proxy's have their API key in its place.
+PASSWORD_MODES = ("regular", "upstream", "socks5")
 _UPSTREAM_SCHEMES = ("http", "https")
+# What mitmproxy takes for something else than a user and a password.
+_OTHER_PROXYAUTH = ("@", "ldap")
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,14 @@ class ListeningMode:
         host = self.host if self.host not in ("", "0.0.0.0", "::") else "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
+    @property
+    def is_for_others(self) -> bool:
+        """Whether more than this machine reaches it."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
 
 def plan_modes(specs: tuple[str, ...], listen_host: str, port: int | None) -> list[ListeningMode]:
     """Mode specs with a port each: the one in the spec, else `port` (for one mode only), else a free one.
@@ -48,6 +64,39 @@ def plan_modes(specs: tuple[str, ...], listen_host: str, port: int | None) -> li
         )
     free = iter([port] if port is not None else _free_ports([mode.host for mode in without_port]))
     return [_with_port(mode, mode.port or next(free)) if mode.name in LISTENING_MODES else mode for mode in parsed]
+
+
+def warnings(modes: Iterable[ListeningMode], *, has_password: bool) -> Iterator[str]:
+    """What has to be said of modes that more than this machine reaches, where no password is asked for."""
+    for mode in modes:
+        if has_password or not mode.is_for_others:
+            continue
+        if mode.name in PASSWORD_MODES:
+            yield (
+                f"Warning: whoever reaches {mode.host} port {mode.port} can use this proxy for any host that this "
+                "machine reaches, as if from here. Ask for a password with --proxyauth, or listen on 127.0.0.1."
+            )
+        elif mode.name == "reverse":
+            yield (
+                f"Warning: whoever reaches {mode.host} port {mode.port} can use {mode.target} as if from here, and is "
+                "recorded. Keep others away by a firewall, or listen on 127.0.0.1."
+            )
+
+
+def password_setting(password: str, modes: Iterable[ListeningMode]) -> str:
+    """mitmproxy's option for `--proxyauth USER:PASSWORD`. Raises UsageError, which does not repeat the password."""
+    user, _, secret = password.partition(":")
+    if not user or not secret or ":" in secret or password.startswith(_OTHER_PROXYAUTH):
+        raise UsageError(
+            "--proxyauth takes USER:PASSWORD, with one colon, and a user that begins with neither @ nor ldap."
+        )
+    for mode in modes:
+        if mode.name not in PASSWORD_MODES:
+            raise UsageError(
+                f"--proxyauth does not go with --mode {mode.name}, whose clients have their API key in its place: "
+                f"it is for {', '.join(PASSWORD_MODES)}."
+            )
+    return f"proxyauth={password}"
 
 
 def reverse_mode(upstream: str) -> tuple[str, str]:

@@ -161,7 +161,8 @@ class _PassOn:
     """
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        flow.request.stream = flow.request.stream or True
+        if flow.response is None:  # mitmproxy cannot stream a request that an addon has answered
+            flow.request.stream = flow.request.stream or True
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is not None:

@@ -21,7 +21,7 @@ from tapeline.addons.tapeline_paths import DataDirectory, private_directory
 
 from .client_env import client_environment, upstream_proxy, write_ca_bundle, write_trusted
 from .errors import UsageError
-from .modes import plan_modes, reverse_mode, upstream_mode
+from .modes import password_setting, plan_modes, reverse_mode, upstream_mode, warnings
 from .proxy import Proxy, log_to_stderr, run_proxy
 from .render import one_line
 
@@ -42,6 +42,7 @@ class Recording:
     upstream: str | None = None
     listen_host: str = "127.0.0.1"
     port: int | None = None
+    proxyauth: str | None = None
     settings: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
@@ -50,6 +51,10 @@ def record(recording: Recording) -> int:
     """Record until a signal or the end of the command; gives the exit code. Raises UsageError."""
     if recording.command and shutil.which(recording.command[0]) is None:
         raise UsageError(f"{recording.command[0]!r} cannot be started: it is no program that can be found and run.")
+    if recording.command and recording.proxyauth is not None:
+        raise UsageError(
+            "--proxyauth (TAPELINE_PROXYAUTH) is for clients that are started elsewhere: leave it out, or the command."
+        )
     directory = DataDirectory(recording.data.expanduser().absolute())
     previous_umask = os.umask(0o077)
     try:
@@ -65,6 +70,10 @@ def record(recording: Recording) -> int:
         trusted = write_trusted(directory.certificates / "trusted.pem", os.environ)
         settings = (*settings, f"{_TRUST}ca={trusted}")
     proxy = Proxy(directory, plan_modes(specs, recording.listen_host, recording.port))
+    if recording.proxyauth is not None:
+        settings = (*settings, password_setting(recording.proxyauth, proxy.modes))
+    for warning in warnings(proxy.modes, has_password=any(map(_asks_for_password, settings))):
+        _say(warning)
     log_to_stderr()
     _allow_open_files()
     try:
@@ -118,6 +127,11 @@ def _specs(recording: Recording) -> tuple[tuple[str, ...], str, tuple[str, ...]]
     _say(f"Going through the proxy that the environment names: {spec.partition(':')[2]}")
     extra = (f"upstream_auth={credentials}",) if credentials else ()
     return (spec,), "/v1", (*recording.settings, *extra)
+
+
+def _asks_for_password(setting: str) -> bool:
+    name, _, value = setting.partition("=")
+    return name == "proxyauth" and bool(value)
 
 
 def _until(stop: asyncio.Event, base_path: str) -> Callable[[Proxy], Awaitable[int]]:

@@ -33,6 +33,13 @@ from .options import data_option
     "--redact-pattern", "patterns", multiple=True, metavar="REGEX", help="What else is replaced; may be repeated."
 )
 @click.option("--no-content", is_flag=True, help="Keep no text: sizes, hashes and figures alone.")
+@click.option(
+    "--proxyauth",
+    metavar="USER:PASSWORD",
+    envvar="TAPELINE_PROXYAUTH",
+    show_envvar=True,
+    help="Let in who knows this. Others on this machine can read a command line, and not the variable.",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A mitmproxy option; may be repeated.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
@@ -46,6 +53,7 @@ def record(
     redact: str,
     patterns: tuple[str, ...],
     no_content: bool,
+    proxyauth: str | None,
     settings: tuple[str, ...],
     command: tuple[str, ...],
 ) -> int:
@@ -73,6 +81,7 @@ def record(
             upstream=upstream,
             listen_host=listen_host,
             port=port,
+            proxyauth=proxyauth,
             settings=(*options, *settings),
             command=command,
         )

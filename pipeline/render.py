@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from io import StringIO
+from math import isfinite
 from typing import Any
 
 from rich import box
@@ -186,9 +187,8 @@ def _plain(value: Any) -> Any:
         return [_plain(member) for member in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
-    if value is None or isinstance(value, str | int | float | Decimal):
-        return value
-    return str(value)
+    is_number = isinstance(value, int | Decimal) or (isinstance(value, float) and isfinite(value))
+    return value if value is None or is_number or isinstance(value, str) else str(value)
 
 
 def _csv_cell(value: Any) -> Any:

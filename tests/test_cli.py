@@ -141,8 +141,9 @@ def test_only_the_star_stands_for_anything(data: Path) -> None:
 
 
 def test_values_that_json_does_not_know_are_text(recorded: Path) -> None:
-    out = tapeline_here("sql", "SELECT INTERVAL 1 DAY AS i, uuid() AS u", "--data", recorded, "--format", "json").stdout
-    assert json.loads(out)["rows"][0]["i"] == "1 day, 0:00:00"
+    sql = "SELECT INTERVAL 1 DAY AS i, 'nan'::DOUBLE AS n, ['-inf'::DOUBLE] AS f"
+    out = tapeline_here("sql", sql, "--data", recorded, "--format", "json").stdout
+    assert json.loads(out)["rows"] == [{"i": "1 day, 0:00:00", "n": "nan", "f": ["-inf"]}]
 
 
 def test_csv_and_markdown(recorded: Path) -> None:

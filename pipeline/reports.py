@@ -6,6 +6,7 @@ report shows is decided by its text, and how it looks by `render`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,7 +114,7 @@ def set_filters(connection: duckdb.DuckDBPyConnection, filters: Filters) -> dict
 
 def _pattern(name: str) -> str:
     """A GLOB pattern in which `*` alone means more than itself: model names hold brackets."""
-    return name.replace("[", "[[]").replace("?", "[?]")
+    return re.sub(r"[\[?\\]", r"[\g<0>]", name)
 
 
 def read_time(name: str, text: str) -> datetime:

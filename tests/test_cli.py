@@ -127,8 +127,8 @@ def test_filters_reach_the_figures(recorded: Path) -> None:
 
 
 def test_only_the_star_stands_for_anything(data: Path) -> None:
-    for name in ("claude-4[1m]", "claude-41", "claude-4m"):
-        make_journal(data, [MadeUp(model=name)], recorder_id=name.replace("[", "-").replace("]", "-"))
+    names = ("claude-4[1m]", "claude-41", "claude-4m", "team\\model[?]", "teamXmodel?")
+    make_journal(data, [MadeUp(model=name) for name in names])
 
     def models(pattern: str) -> list[str]:
         out = tapeline_here("report", "usage", "--data", data, "--format", "json", "--model", pattern).stdout
@@ -138,6 +138,7 @@ def test_only_the_star_stands_for_anything(data: Path) -> None:
     assert models("*[1m]") == ["claude-4[1m]"]
     assert models("claude-4?") == []
     assert len(models("claude-4*")) == 3
+    assert models("team\\model[?]") == ["team\\model[?]"]
 
 
 def test_values_that_json_does_not_know_are_text(recorded: Path) -> None:

@@ -1,6 +1,7 @@
 """Says what one exchange was, in text for people: in full for `show`, in a line for `tail`.
 
-Whatever a model or a peer wrote is made visible on its way out: nothing of it acts on the terminal.
+Whatever a model or a peer wrote is made visible on its way out: nothing of it acts on the terminal, and none of its
+lines stands where ours begin.
 """
 
 from __future__ import annotations
@@ -90,20 +91,22 @@ def document(row: Object, request: Any, response: Any) -> Object:
 
 
 def _lines(row: Object, request: Any, response: Any) -> Iterator[str]:
-    yield f"exchange  {row['exchange_id']}  run {row['run']}"
+    yield f"exchange  {row['exchange_id']}  run {one_line(row['run'])}"
     yield f"when      {row['started_at'].isoformat(sep=' ')}"
-    yield f"where     POST {row['scheme']}://{row['host']}:{row['port']}{row['path']}  ({row['provider']})"
+    url = f"{row['scheme']}://{row['host']}:{row['port']}{row['path']}"
+    yield f"where     POST {one_line(url)}  ({one_line(row['provider'])})"
     status = "no answer" if row["status_code"] is None else f"status {row['status_code']}"
     detail = f": {row['outcome_detail']}" if row["outcome_detail"] else ""
-    yield f"how       {status}, {row['outcome']}{detail}"
+    yield f"how       {status}, {row['outcome']}{one_line(detail)}"
     if row["parent_exchange_id"]:
         yield f"goes on   from {row['parent_exchange_id']}, in conversation {row['conversation_id']}"
     if row["error_message"]:
-        yield f"error     {row['error_type'] or ''} {row['error_message']}"
+        error = f"{row['error_type'] or ''} {row['error_message']}"
+        yield f"error     {_indented(error)}"
     tokens = ", ".join(f"{name.replace('_', ' ')} {row[name]:,}" for name in _TOKENS if row[name] is not None)
     yield f"usage     {tokens or 'not reported'} ({row['usage_source']})"
     for problem in row["reassembly_problems"] or []:
-        yield f"problem   {problem}"
+        yield f"problem   {one_line(problem)}"
     yield ""
     yield from _conversation(request)
     yield ""
@@ -119,29 +122,30 @@ def _lines(row: Object, request: Any, response: Any) -> Iterator[str]:
 
 def _conversation(request: Any) -> Iterator[str]:
     if not isinstance(request, dict):
-        yield f"request   {request}"
+        yield f"request   {_indented(request)}"
         return
-    settings = {name: value for name, value in request.items() if name not in ("messages", "tools", "functions")}
-    yield f"request   {dumps(settings)}"
-    for message in request.get("messages", []):
+    messages = request.get("messages")
+    elsewhere = ("tools", "functions", *(("messages",) if isinstance(messages, list) else ()))
+    yield f"request   {dumps({name: value for name, value in request.items() if name not in elsewhere})}"
+    for message in messages if isinstance(messages, list) else ():
         yield from _message(message)
 
 
 def _answer(row: Object, response: Any) -> Iterator[str]:
     if not isinstance(response, dict) or not isinstance(response.get("choices"), list):
-        yield f"answer    {response if isinstance(response, str | None) else dumps(response)}"
+        yield f"answer    {_indented(response if isinstance(response, str | None) else dumps(response))}"
         return
     for choice in row["choices"] or []:
         index = f"choice {choice['index']}, " if len(row["choices"]) > 1 else ""
-        yield f"answer    {index}finish reason {choice['finish_reason'] or '–'}"
+        yield f"answer    {index}finish reason {one_line(choice['finish_reason'] or '–')}"
         if choice["reasoning"]:
-            yield f"  reasoning: {choice['reasoning']}"
+            yield f"  reasoning: {_indented(choice['reasoning'])}"
         if choice["content"]:
-            yield f"  {choice['content']}"
+            yield f"  {_indented(choice['content'])}"
         if choice["refusal"]:
-            yield f"  refusal: {choice['refusal']}"
+            yield f"  refusal: {_indented(choice['refusal'])}"
         for call in choice["tool_calls"] or []:
-            yield f"  tool call {call['id'] or ''} {call['name']}({call['arguments']})"
+            yield _indented(f"  tool call {call['id'] or ''} {call['name']}({call['arguments']})")
 
 
 def _message(message: Any) -> Iterator[str]:
@@ -150,9 +154,14 @@ def _message(message: Any) -> Iterator[str]:
         return
     content = message.get("content")
     rest = {name: value for name, value in message.items() if name not in ("role", "content")}
-    yield f"  {message.get('role', '?')}: {content if isinstance(content, str) else dumps(content)}"
+    yield _indented(f"  {message.get('role', '?')}: {content if isinstance(content, str) else dumps(content)}")
     if rest:
         yield f"    {dumps(rest)}"
+
+
+def _indented(text: Any) -> str:
+    """What follows a line's end stands further in than anything of ours."""
+    return str(text).replace("\n", "\n    ")
 
 
 def _milliseconds(microseconds: int | None) -> str:

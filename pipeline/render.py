@@ -25,6 +25,8 @@ from .reports import Table
 
 # Controls (C0 without tab and line feed, DEL, C1), and the marks that reorder what follows (bidirectional controls).
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What makes a spreadsheet take a cell for a formula, by OWASP's list: in its common and its full-width forms.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # A column's unit is the end of its name.
 _UNITS = {"_ms": "ms", "_us": "µs", "_s": "s", "_usd": "USD", "_bytes": "bytes", "_share": "share"}
 _PIPED_WIDTH = 200
@@ -44,8 +46,15 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "⏎").replace("\t", " ")
 
 
+def json_text(value: Any) -> str:
+    """Compact JSON that means the same wherever it is read, and does nothing on a terminal."""
+    # Where they can stand in JSON these characters are inside a string, which may spell them.
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", dumps(value))
+
+
 def heading(column: str) -> str:
     """A column's name for people, its unit in parentheses."""
+    column = one_line(column)
     for ending, unit in _UNITS.items():
         if column.endswith(ending):
             return f"{column.removesuffix(ending).replace('_', ' ')} ({unit})"
@@ -142,14 +151,14 @@ def as_json(table: Table) -> str:
         "coverage": _plain(table.coverage),
         "rows": rows,
     }
-    return dumps(document) + "\n"
+    return json_text(document) + "\n"
 
 
 def as_csv(table: Table) -> str:
-    """RFC 4180 with a head line; nothing where nothing is known."""
+    """RFC 4180 with a head line; nothing where nothing is known, and no text that a spreadsheet would calculate."""
     buffer = StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(table.columns)
+    writer.writerow(map(_csv_cell, table.columns))
     for row in table.rows:
         writer.writerow("" if value is None else _csv_cell(value) for value in row)
     return buffer.getvalue()
@@ -192,12 +201,14 @@ def _plain(value: Any) -> Any:
 
 
 def _csv_cell(value: Any) -> Any:
+    """Figures as they are; an apostrophe before text that begins like a formula."""
     plain = _plain(value)
-    return dumps(plain) if isinstance(plain, dict | list) else plain
+    text = dumps(plain) if isinstance(plain, dict | list) else plain
+    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA_STARTS) else text
 
 
 def _markdown_cell(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", text)
 
 
 def _markdown_rule(table: Table, position: int) -> str:

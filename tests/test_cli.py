@@ -208,22 +208,6 @@ def test_doctor_says_how_things_are(recorded: Path) -> None:
     assert states[str(recorded)] == "private"
 
 
-def test_what_a_model_wrote_does_nothing_to_the_terminal(data: Path) -> None:
-    evil = "\x1b]0;owned\x07\x1b[31mred\u202egnp.exe\x9b2J"
-    make_journal(data, [MadeUp(model=f"gpt{evil}", content=evil, text=evil, finish_reason=evil)])
-    exchange_id = tapeline_here("tail", "--no-follow", "--data", data).stdout.splitlines()[1].split()[1]
-    for command in (
-        ["report", "usage"],
-        ["report", "finish-reasons", "--format", "markdown"],
-        ["report"],
-        ["tail", "--no-follow"],
-        ["show", exchange_id],
-    ):
-        out = tapeline_here(*command, "--data", data).stdout
-        assert "gpt" in out
-        assert not set(out) & set("\x1b\x07\x9b\u202e"), command
-
-
 def test_the_data_directory_comes_from_the_environment(recorded: Path) -> None:
     assert tapeline("runs", environment=clean_environment(TAPELINE_DATA=str(recorded))).returncode == 0
 

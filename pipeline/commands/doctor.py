@@ -15,17 +15,17 @@ from .options import data_option
 def doctor(directory: DataDirectory, as_json: bool) -> None:
     """Say how Tapeline is doing: versions, certificate, data directory, journals, losses."""
     from ..doctor import examine
-    from ..jsontext import dumps
-    from ..render import one_line
+    from ..render import json_text, one_line
 
     findings = examine(directory)
     if as_json:
-        click.echo(dumps([{"about": about, "what": what, "state": state} for about, what, state in findings]))
+        click.echo(json_text([{"about": about, "what": what, "state": state} for about, what, state in findings]))
         return
+    findings = [(about, one_line(what), one_line(str(state))) for about, what, state in findings]
     width = max(len(what) for _, what, _ in findings)
     last = None
     for about, what, state in findings:
         if about != last:
             click.echo(about)
             last = about
-        click.echo(f"  {what:<{width}}  {one_line(str(state))}")
+        click.echo(f"  {what:<{width}}  {state}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,15 @@ Command = Callable[..., Any]
 FORMATS = ("table", "json", "csv", "markdown")
 
 
+def utf8(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """The callback for text that is stored or searched for, which what a shell gives cannot be if it is no UTF-8."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"{text!a} is no UTF-8.") from None
+    return text
+
+
 def data_option(command: Command) -> Command:
     """`--data`, given to the command as a DataDirectory named `directory`."""
     return click.option(
@@ -33,7 +43,7 @@ def data_option(command: Command) -> Command:
         default=DEFAULT_DATA,
         show_default=True,
         type=click.Path(path_type=Path, file_okay=False),
-        callback=lambda _context, _parameter, path: DataDirectory(path.expanduser().absolute()),
+        callback=_data_directory,
         help="Directory that holds the recordings.",
     )(command)
 
@@ -47,7 +57,7 @@ def filter_options(command: Command) -> Command:
         ("model", "Of this model; * stands for anything."),
         ("run", "Of this recording; * stands for anything."),
     ):
-        command = click.option(f"--{name}", help=help_text)(command)
+        command = click.option(f"--{name}", callback=utf8, help=help_text)(command)
     return command
 
 
@@ -105,9 +115,12 @@ def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.Du
 def put_out(table: Table, form: str, output: Path | None) -> None:
     """Print a table, or write it to a file."""
     from ..render import FORMATS as renderers
-    from ..render import coverage_line
+    from ..render import coverage_line, visible
 
-    write_out(renderers[form](table), output)
+    text = renderers[form](table)
+    if form == "csv" and output is None and sys.stdout.isatty():
+        text = visible(text.replace("\r\n", "\n"))  # in a pipe and in a file it is exact
+    write_out(text, output)
     if form == "csv" and table.coverage:
         # A CSV file has no place for it, and figures never go without it.
         note(coverage_line(table.coverage))
@@ -116,7 +129,8 @@ def put_out(table: Table, form: str, output: Path | None) -> None:
 def write_out(text: str, output: Path | None) -> None:
     """Print a text, or write it to a file, and say so."""
     if output is None:
-        click.echo(text, nl=False)
+        # Without `color`, click takes from what goes to a pipe whatever looks like a terminal's sequence.
+        click.echo(text, nl=False, color=True)
         return
     try:
         output.write_text(text, "utf-8")
@@ -130,3 +144,8 @@ def note(text: str) -> None:
     from ..render import one_line
 
     click.echo(one_line(text), err=True)
+
+
+def _data_directory(context: click.Context, parameter: click.Parameter, path: Path) -> DataDirectory:
+    utf8(context, parameter, str(path))
+    return DataDirectory(path.expanduser().absolute())

@@ -6,12 +6,12 @@ import click
 
 from tapeline.addons.tapeline_paths import DataDirectory
 
-from .options import data_option
+from .options import data_option, utf8
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
 @data_option
-@click.option("--run", default="", help="Label of this recording; the time of its start if not given.")
+@click.option("--run", callback=utf8, default="", help="Label of this recording; the time of its start if not given.")
 @click.option("--mode", "modes", multiple=True, metavar="SPEC", help="A mode as mitmproxy writes it; may be repeated.")
 @click.option("--upstream", metavar="URL", help="Short for --mode reverse:URL.")
 @click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port to listen on; a free one if not given.")

@@ -6,11 +6,11 @@ import click
 
 from tapeline.addons.tapeline_paths import DataDirectory
 
-from .options import data_option, ready_to_query
+from .options import data_option, ready_to_query, utf8
 
 
 @click.command()
-@click.argument("exchange_id")
+@click.argument("exchange_id", callback=utf8)
 @click.option("--json", "as_json", is_flag=True, help="The whole exchange as JSON.")
 @data_option
 def show(exchange_id: str, directory: DataDirectory, as_json: bool) -> None:
@@ -20,9 +20,9 @@ def show(exchange_id: str, directory: DataDirectory, as_json: bool) -> None:
     """
     from ..describe import describe, document
     from ..exchange import find_exchange, request_of, response_of
-    from ..jsontext import dumps
+    from ..render import json_text
 
     with ready_to_query(directory) as connection:
         row = find_exchange(connection, exchange_id)
         request, response = request_of(connection, row), response_of(row)
-    click.echo(dumps(document(row, request, response)) if as_json else describe(row, request, response))
+    click.echo(json_text(document(row, request, response)) if as_json else describe(row, request, response))

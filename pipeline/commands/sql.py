@@ -9,11 +9,11 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import UsageError
-from .options import data_option, output_options, put_out, ready_to_query
+from .options import data_option, output_options, put_out, ready_to_query, utf8
 
 
 @click.command()
-@click.argument("query")
+@click.argument("query", callback=utf8)
 @output_options
 @data_option
 def sql(query: str, directory: DataDirectory, form: str, output: Path | None) -> None:

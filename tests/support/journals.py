@@ -36,16 +36,24 @@ class MadeUp:
     ended: bool = True
     #: What was answered instead, whatever it is.
     body: bytes | None = None
+    #: What was asked instead.
+    asked: bytes | None = None
     status: int = 200
     content_type: str = "application/json"
+    headers: list[list[str]] = field(default_factory=list)
     #: Microseconds from the start: the answer's body came, the exchange ended.
     answered_us: int = 150_000
     ended_us: int = 200_000
     #: A new one if not given.
     exchange_id: str = ""
+    #: What the journal says otherwise of the request, and of the end.
+    head: dict[str, Any] = field(default_factory=dict)
+    ending: dict[str, Any] = field(default_factory=dict)
 
     @property
     def request(self) -> bytes:
+        if self.asked is not None:
+            return self.asked
         messages = self.messages or [{"role": "user", "content": self.content}]
         return json.dumps({"model": self.model, "messages": messages}).encode()
 
@@ -86,14 +94,14 @@ def write_exchanges(
             {
                 "status_code": exchange.status,
                 "http_version": "HTTP/1.1",
-                "headers": [["content-type", exchange.content_type]],
+                "headers": [["content-type", exchange.content_type], *exchange.headers],
                 "request_sent_us": 20,
                 "response_headers_us": min(100_000, exchange.answered_us),
             },
         )
         writer.add("response", number, (exchange.answered_us, exchange.response))
         if exchange.ended:
-            writer.add("ending", number, {"how": "response", "ended_us": exchange.ended_us})
+            writer.add("ending", number, {"how": "response", "ended_us": exchange.ended_us} | exchange.ending)
     return ids
 
 
@@ -128,4 +136,4 @@ def _head(exchange_id: str, exchange: MadeUp, run: str) -> dict[str, Any]:
         "http_version": "HTTP/1.1",
         "headers": [["content-type", "application/json"], ["user-agent", "test/1"]],
         "api_key_id": None,
-    }
+    } | exchange.head

@@ -55,12 +55,10 @@ def test_a_form_is_as_its_golden_file(recordings: Path, form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_in_any_form_acts_on_a_terminal(recordings: Path, form: str) -> None:
     text = put_out(recordings, form)
+    assert not set(text) & ACTING
     if form == "json":
-        # JSON has escapes of its own, and a reader gets back what was said.
-        assert "\x1b" not in text
+        # JSON has escapes of its own: a reader gets back what was said.
         assert any("\x1b]0;owned" in (pair.get("question") or "") for pair in json.loads(text)["differing"])
-    else:
-        assert not set(text) & ACTING
 
 
 @pytest.mark.parametrize("form", FORMS)

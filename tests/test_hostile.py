@@ -235,7 +235,13 @@ NO_TEXT = os.fsdecode(b"a\xff")
 
 @pytest.mark.parametrize(
     "command",
-    [["report", "usage", "--run", NO_TEXT], ["show", NO_TEXT], ["sql", NO_TEXT], ["record", "--run", NO_TEXT]],
+    [
+        ["report", "usage", "--run", NO_TEXT],
+        ["show", NO_TEXT],
+        ["sql", NO_TEXT],
+        ["record", "--run", NO_TEXT],
+        ["diff", NO_TEXT, "b"],
+    ],
     ids=lambda command: command[0],
 )
 def test_what_is_no_text_is_refused_in_one_line(data: Path, command: list[str]) -> None:

@@ -9,16 +9,17 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import ExitCode
-from .options import data_option, note, output_option, ready_to_query, write_out
+from .options import data_option, note, output_option, ready_to_query, utf8, write_out
 
 FORMS = ("table", "json", "markdown", "html", "junit")
 
 
 @click.command()
-@click.argument("base")
-@click.argument("candidate")
+@click.argument("base", callback=utf8)
+@click.argument("candidate", callback=utf8)
 @click.option(
     "--match",
+    callback=utf8,
     default="request",
     show_default=True,
     help="What makes two exchanges a pair: request, messages, last-user, or a column of exchanges.",

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from ..jsontext import dumps
+from ..render import json_text
 from .figures import CONFIDENCE
 from .result import Difference, Estimate, Pair, Result, Shown, Side
 from .wording import kind_rows
@@ -33,7 +33,7 @@ def as_json(result: Result) -> str:
         "differing": [_pair(pair, shown.get(pair.number)) for pair in result.pairs if pair.differences],
         "unpaired": [asdict(unpaired) for unpaired in result.unpaired],
     }
-    return dumps(document) + "\n"
+    return json_text(document) + "\n"
 
 
 def _side(side: Side) -> Object:

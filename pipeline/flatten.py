@@ -72,10 +72,10 @@ def _flatten_choice(choice: Object) -> Object:
     message = message if isinstance(message, dict) else {}
     columns: Object = {"index": choice["index"] if _fits(choice.get("index"), int) else None}
     for name in _MESSAGE_FIELDS:
-        columns[name] = message[name] if _fits(message.get(name), str) else None
-    reasoning_field = next((name for name in REASONING_FIELDS if _fits(message.get(name), str)), None)
-    columns["reasoning"] = message[reasoning_field] if reasoning_field else None
-    columns["finish_reason"] = choice["finish_reason"] if _fits(choice.get("finish_reason"), str) else None
+        columns[name] = _text(message.get(name))
+    reasoning_field = next((name for name in REASONING_FIELDS if isinstance(message.get(name), str)), None)
+    columns["reasoning"] = _text(message[reasoning_field]) if reasoning_field else None
+    columns["finish_reason"] = _text(choice.get("finish_reason"))
     columns["tool_calls"] = _flatten_tool_calls(message)
     logprobs_field = next((name for name in LOGPROBS_FIELDS if choice.get(name) is not None), None)
     columns["logprobs"] = dumps(choice[logprobs_field]) if logprobs_field else None
@@ -95,7 +95,7 @@ def _flatten_choice(choice: Object) -> Object:
     if isinstance(choice.get("message"), dict) and not message:
         extra["message"] = {}
     columns["extra"] = dumps(extra) if extra else None
-    return {name: storable(value) if isinstance(value, str) else value for name, value in columns.items()}
+    return columns
 
 
 def _rebuild_choice(columns: Object) -> Object:
@@ -139,7 +139,7 @@ def _flatten_tool_call(position: int, call: Object) -> Object:
         "name": body.get("name"),
         "arguments": arguments if arguments is None or isinstance(arguments, str) else dumps(arguments),
     }
-    texts = {name: storable(value) if isinstance(value, str) else None for name, value in columns.items()}
+    texts = {name: _text(value) for name, value in columns.items()}
     return {**texts, "index": position}
 
 
@@ -153,6 +153,11 @@ def _rebuild_tool_call(columns: Object) -> Object:
 
 def _same(said: Object, name: str, value: Any) -> bool:
     return name in said and value is not None and said[name] == value
+
+
+def _text(value: Any) -> str | None:
+    """Text as a column can hold it; where that is not what was said, `extra` has it."""
+    return storable(value) if isinstance(value, str) else None
 
 
 def _fits(value: Any, kind: type) -> bool:

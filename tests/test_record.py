@@ -286,6 +286,17 @@ def test_odd_completions_come_back_from_parquet(name: str, tmp_path: Path) -> No
     assert rebuild_completion(pl.read_parquet(path).row(0, named=True)) == wanted
 
 
+def test_text_that_cannot_be_stored_is_there_as_far_as_it_can() -> None:
+    """A stream that is cut may end in half a surrogate pair: the rest of its text is no less text."""
+    message = {"role": "a", "content": "Hi \ud83d", "reasoning_content": "Hm \ud83d", "refusal": "No \ud83d"}
+    completion = {"choices": [{"index": 0, "message": message, "finish_reason": "length\ud83d"}]}
+    row = row_of(captured(json.dumps(completion).encode(), headers=JSON_HEADERS))
+    (choice,) = row["choices"]
+    texts = [choice[name] for name in ("content", "reasoning", "refusal", "finish_reason")]
+    assert texts == ["Hi \ufffd", "Hm \ufffd", "No \ufffd", "length\ufffd"]
+    assert rebuild_completion(row) == completion
+
+
 def test_odd_contents_are_storable() -> None:
     for exchange in odd_exchanges().values():
         for content in make_record(exchange, "r1").contents:

@@ -26,7 +26,7 @@ from mitmproxy import connection, contentviews, ctx, exceptions, http, version
 from mitmproxy.addonmanager import Loader
 
 if TYPE_CHECKING or __package__ == "tapeline.addons":
-    from .tapeline_capture import Capture
+    from .tapeline_capture import SILENT, Capture
     from .tapeline_masking import credentials_in, digest, masks_for
     from .tapeline_paths import DEFAULT_DATA, DataDirectory
     from .tapeline_privacy import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING or __package__ == "tapeline.addons":
     from .tapeline_view import ChatContentview
     from .tapeline_writer import JournalWriter
 else:  # As a script: mitmproxy runs this file outside its package, with this folder on sys.path.
-    from tapeline_capture import Capture
+    from tapeline_capture import SILENT, Capture
     from tapeline_masking import credentials_in, digest, masks_for
     from tapeline_paths import DEFAULT_DATA, DataDirectory
     from tapeline_privacy import (
@@ -303,10 +303,12 @@ class Recorder:
 
     def _note_error(self, flow: http.HTTPFlow) -> None:
         if capture := self._captures.get(flow.id):
+            is_silent = flow.client_conn.error == SILENT
             capture.end(
                 how="response" if capture.response_done else "error",
-                error=flow.error.msg if flow.error else None,
-                client_connected=flow.client_conn.connected,
+                error=SILENT if is_silent else flow.error.msg if flow.error else None,
+                # Of two that are silent, the one that has said all it had to say waits for the other.
+                client_connected=flow.client_conn.connected or (is_silent and capture.request_done),
                 server_connected=flow.server_conn.connected,
                 server_reached=_is_reached(flow),
             )

@@ -21,6 +21,8 @@ else:
 
 PARTS = ("request", "response")
 OVER_LIMIT = "over tapeline_max_body"
+#: What the client's connection says of itself where the proxy gave it up.
+SILENT = "nothing was said for longer than tcp_timeout"
 
 
 class Capture:

@@ -41,11 +41,15 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
+from mitmproxy.proxy.server import ConnectionHandler
+
+from tapeline.addons.tapeline_capture import SILENT
 
 # An informational answer (RFC 9110, section 15.2) but for 101, after which another protocol is spoken.
 _INTERIM_HEAD = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")
 _SWITCHING_PROTOCOLS = 101
 _LAST_CHUNK = b"0\r\n\r\n"
+_on_timeout = ConnectionHandler.on_timeout
 # Connections to servers that will close them when their last answer is given.
 _LEAVING: WeakSet[Connection] = WeakSet()
 
@@ -54,6 +58,13 @@ def mend() -> None:
     """Put the mended classes in their places, for all connections that this process opens from now on."""
     for mended in (HttpStream, Http1Server, Http1Client, Http2Server, Http2Client, GetHttpConnection):
         setattr(layers, mended.__name__, mended)
+    ConnectionHandler.on_timeout = _give_up  # type: ignore[method-assign,assignment]
+
+
+async def _give_up(handler: ConnectionHandler) -> None:
+    """Of a connection that is silent for too long mitmproxy says that the client closed it."""
+    handler.client.error = SILENT
+    await _on_timeout(handler)
 
 
 class HttpStream(layers.HttpStream):

@@ -23,6 +23,7 @@ from .support.wire import DONE, FINISH, KEY, PATH, ask, chat, event, trusting, t
 
 pytestmark = pytest.mark.slow
 
+BODY = chat()
 STREAM = event("Hi") + FINISH + DONE
 ANSWER = json.dumps(
     {"id": "chatcmpl-1", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
@@ -68,19 +69,24 @@ def test_a_provider_that_thinks_for_longer_than_mitmproxy_waits(data: Path) -> N
     assert rows(data, "outcome, response_bytes") == [("complete", len(STREAM))]
 
 
-def test_how_long_silence_lasts_can_be_set(data: Path) -> None:
+@pytest.mark.parametrize(("said", "outcome"), [(BODY, "upstream_aborted"), (BODY[:20], "client_aborted")])
+def test_how_long_silence_lasts_can_be_set(said: bytes, outcome: str, data: Path) -> None:
+    """The one who is to speak next counts as gone."""
+
     def say_nothing(conversation: Conversation) -> None:
-        conversation.read_body()
+        conversation.read(len(said))
         conversation.wait_for_hang_up()
 
     with ScriptedServer(say_nothing) as server:
         options = ("--upstream", server.url, "--set", f"tcp_timeout={impatient.SECONDS}")
-        with RunningRecorder(data, *options) as recorder:
-            connection = connect(recorder)
-            connection.request("POST", PATH, chat())
+        with RunningRecorder(data, *options) as recorder, closing(connect(recorder)) as connection:
+            connection.putrequest("POST", PATH)
+            connection.putheader("Content-Length", str(len(BODY)))
+            connection.endheaders(said)
             with pytest.raises(ConnectionError):
                 connection.getresponse()
-            connection.close()
+    detail = "nothing was said for longer than tcp_timeout"
+    assert rows(data, "outcome, outcome_detail, request_bytes") == [(outcome, detail, len(said))]
 
 
 def test_a_redirection_passes_and_what_follows_it_is_recorded(data: Path) -> None:

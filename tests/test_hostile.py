@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import pty
 import re
@@ -20,6 +21,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.pipeline.proxy import log_to_stderr
 from tapeline.pipeline.reports import all_reports
 
 from .support.captured import broken_off
@@ -143,6 +145,21 @@ def test_csv_is_made_visible_on_a_terminal_alone(acting: Path) -> None:
     # The terminal's own line ends are \r\n.
     assert ACTS & set(printed.replace("\r\n", "\n")) == set()
     assert "\\x1b[31mred" in printed
+
+
+def test_no_line_of_the_recorders_log_acts_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger()
+    before = list(logger.handlers)
+    log_to_stderr()
+    try:
+        logger.warning("mitmproxy quotes %s\nas it likes", ACTING)
+    finally:
+        for handler in set(logger.handlers) - set(before):
+            logger.removeHandler(handler)
+    said = capsys.readouterr().err
+    assert said.startswith("tapeline: mitmproxy quotes \\x1b")
+    assert said.count("\n") == 1
+    assert ACTS & set(said) == set()
 
 
 FORGED = "Hi\nhow       status 200, complete\n\ntiming, ms\n  end               0.0\nanswer    finish reason stop"

@@ -49,6 +49,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_use_gets_one_clear_line_and_exit_code_2(recorded: Path, name: str) -> None:
     (command, *rest), word = WRONG[name]
@@ -67,6 +68,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> Non
     assert_one_clear_line(result, 2, "--data")
 
 
+@pytest.mark.slow
 def test_a_busy_port_is_named(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -16,6 +16,8 @@ from tapeline.pipeline.seal import seal
 from .support.journals import NOON_US, MadeUp, recording, write_exchanges
 from .support.recorder import tapeline_here
 
+pytestmark = pytest.mark.slow
+
 Message = dict[str, Any]
 SECOND = 1_000_000
 SYSTEM = {"role": "system", "content": "You are an agent."}

@@ -26,6 +26,8 @@ from .support.journals import MadeUp, make_journal, recording, wait_until_writte
 from .support.recorder import tapeline
 from .torture.dying import Place, die_at
 
+pytestmark = pytest.mark.slow
+
 EXCHANGES = 30
 PAGE_BYTES = 4096
 # The second page holds what the journal says of itself.

@@ -19,6 +19,8 @@ from tapeline.pipeline.seal import seal
 from .support.journals import MadeUp, make_journal
 from .support.recorder import tapeline_here
 
+pytestmark = pytest.mark.slow
+
 EXCHANGES = 3
 Rows = list[tuple[Any, ...]]
 Change = Callable[[Path], object]

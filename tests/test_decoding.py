@@ -201,6 +201,7 @@ def test_a_bomb_stops_at_the_limit(coding: str, encode: Encode, size: int) -> No
     assert peak < 100_000_000
 
 
+@pytest.mark.slow
 @each_coding
 def test_what_a_small_chunk_holds_is_given_in_pieces(coding: str, encode: Encode) -> None:
     sizes = [len(piece) for piece in ContentDecoder(coding).feed(encode(b"\0" * 50_000_000))]

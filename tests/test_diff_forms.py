@@ -22,6 +22,8 @@ from tapeline.pipeline.diff.as_markdown import MOST_CHARACTERS
 from .support.comparison import STORY, asked, make_recordings, make_run
 from .support.recorder import TAPELINE, clean_environment, tapeline_here
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden"
 FORMS = {"table": "txt", "json": "json", "markdown": "md", "html": "html", "junit": "xml"}
 RULES = "outcome,tool_calls>50%,completion_tokens>5%,p95_total>20%,cost>5%"

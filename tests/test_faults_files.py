@@ -20,6 +20,8 @@ from tapeline.pipeline.seal import seal
 
 from .support.journals import MadeUp, write_exchanges
 
+pytestmark = pytest.mark.slow
+
 WAIT_SECONDS = 20.0
 #: What somebody may remove, each with the journal's folder given.
 REMOVALS: dict[str, Callable[[Path], object]] = {

@@ -28,6 +28,8 @@ from .support.captured import broken_off
 from .support.journals import MadeUp, make_journal
 from .support.recorder import TAPELINE, clean_environment, query, shown, tapeline_here
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("table", "json", "csv", "markdown")
 REPORTS = [report.name for report in all_reports()]
 

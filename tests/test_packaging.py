@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("addons", "pipeline", "queries")
 SHIPPED = (".py", ".sql", ".cjs", ".css")

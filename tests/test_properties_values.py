@@ -7,6 +7,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from tapeline.pipeline.jsontext import NOT_JSON, canonical, dumps, loads
 from .support.chunker import Chunker
 from .support.strategies import cuts, examples, json_value, object_with, pieces, scraps, text
 from .test_streams import exact
+
+pytestmark = pytest.mark.slow
 
 # JSON.
 

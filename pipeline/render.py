@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from io import StringIO
@@ -16,6 +17,7 @@ from math import isfinite
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -32,6 +34,9 @@ _UNITS = {"_ms": "ms", "_us": "µs", "_s": "s", "_usd": "USD", "_bytes": "bytes"
 _PIPED_WIDTH = 200
 # From this width on columns stand two spaces apart, below it one.
 _ROOMY_WIDTH = 100
+# Names of fewer characters a line are hard to read, or not to be read at all.
+_READABLE_NAME = 12
+_NARROWEST_NAME = 8
 # A cell of a table on the terminal: a message may be a page long.
 _LONGEST_CELL = 60
 
@@ -105,33 +110,95 @@ def as_table(table: Table) -> str:
     grid = RichTable(
         box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, sides)
     )
-    for position, column in enumerate(table.columns):
-        _add_column(grid, column, [row[position] for row in table.rows])
+    columns = [_Column.of(name, [row[position] for row in table.rows]) for position, name in enumerate(table.columns)]
+    room = _Room(console.width, 1 + sides)
+    shown = room.choose(columns)
+    folded_to = room.fold([columns[position] for position in shown])
+    for position in shown:
+        column = columns[position]
+        grid.add_column(
+            Text(column.heading),
+            justify="right" if column.is_numeric else "left",
+            overflow="fold",
+            width=column.width(folded_to),
+        )
     above: list[str] = []
     for row in table.rows:
         cells = [cell(column, value) for column, value in zip(table.columns, row, strict=True)]
-        grid.add_row(*map(Text, _without_repeats(cells, above, row)))
+        visible_cells = _without_repeats(cells, above, row)
+        grid.add_row(*(Text(visible_cells[position]) for position in shown))
         above = cells
     with console.capture() as capture:
         console.print(Text(table.title, style="bold"))
         if table.rows:
             console.print(grid)
+            console.print(Text(_left_out(columns, shown), style="dim"), end="")
         if table.coverage:
             console.print(Text(coverage_line(table.coverage), style="dim"))
     return capture.get()
 
 
-def _add_column(grid: RichTable, column: str, values: list[Any]) -> None:
-    """Figures and days keep their line; names and messages are folded where the terminal is narrow, never cut."""
-    numeric = any(map(_is_number, values))
-    name = heading(column)
-    if numeric or any(type(value) is date for value in values):
-        width = max(len(part) for part in (*name.split(), *(cell(column, value) for value in values)))
-        grid.add_column(Text(name), justify="right" if numeric else "left", width=width)
-    else:
-        # A time may stand on two lines, its day on one.
-        least = max((len(str(value.date())) for value in values if isinstance(value, datetime)), default=None)
-        grid.add_column(Text(name), overflow="fold", min_width=least, max_width=_LONGEST_CELL)
+def _left_out(columns: list[_Column], shown: list[int]) -> str:
+    names = [column.heading for position, column in enumerate(columns) if position not in shown]
+    return f"No room for: {', '.join(names)}. --format json has all.\n" if names else ""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """How a column stands on a terminal: figures and days keep their line, names and messages may be folded."""
+
+    heading: str
+    widest: int
+    least: int
+    says_nothing: bool
+    is_numeric: bool
+
+    @classmethod
+    def of(cls, name: str, values: list[Any]) -> _Column:
+        title, is_numeric = heading(name), any(map(_is_number, values))
+        widest = max(map(cell_len, (*title.split(), *(cell(name, value) for value in values))), default=0)
+        if is_numeric or any(type(value) is date for value in values):
+            least = widest
+        else:
+            # A time may stand on two lines, its day on one.
+            least = max((len(str(value.date())) for value in values if isinstance(value, datetime)), default=1)
+        return cls(title, widest, least, not any(values), is_numeric)
+
+    def width(self, folded_to: int) -> int:
+        """What it takes if names are folded so far."""
+        return max(min(self.widest, folded_to), self.least)
+
+
+@dataclass(frozen=True)
+class _Room:
+    """The room on a terminal, and how far apart columns stand."""
+
+    width: int
+    between: int
+
+    def choose(self, columns: list[_Column]) -> list[int]:
+        """Positions of those that fit: what says nothing gives way to readable names, then the last figures do."""
+        shown = list(range(len(columns)))
+
+        def is_too_wide(folded_to: int) -> bool:
+            return not self._holds([columns[position] for position in shown], folded_to)
+
+        for position in reversed(shown[1:]):
+            if columns[position].says_nothing and is_too_wide(_READABLE_NAME):
+                shown.remove(position)
+        for position in reversed(shown[1:]):
+            if columns[position].is_numeric and is_too_wide(_NARROWEST_NAME):
+                shown.remove(position)
+        return shown
+
+    def fold(self, columns: list[_Column]) -> int:
+        """How many characters a line names may have, so that nothing is cut."""
+        return next((width for width in range(_LONGEST_CELL, 1, -1) if self._holds(columns, width)), 1)
+
+    def _holds(self, columns: list[_Column], folded_to: int) -> bool:
+        edges = 2
+        spaces = self.between * (len(columns) - 1) + edges
+        return sum(column.width(folded_to) for column in columns) + spaces <= self.width
 
 
 def _without_repeats(cells: list[str], above: list[str], row: tuple[Any, ...]) -> list[str]:

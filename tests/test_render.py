@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import StringIO
@@ -97,3 +98,59 @@ def test_a_table_shows_a_group_once() -> None:
     lines = as_table(TABLE).splitlines()
     assert lines[0] == "A title."
     assert [line.split()[0] for line in lines if "2026" in line or "⏎" in line] == ["a", "2"]
+
+
+WIDE = Table(
+    "wide",
+    "A title.",
+    ["model", "day", "at", "calls", "said", "counted", "other", "last_bytes", "note"],
+    [
+        (
+            "a-model-with-a-long-name",
+            date(2026, 11, 21),
+            NOON,
+            1234567,
+            None,
+            12345678,
+            0,
+            123456789,
+            "it ended before its time",
+        )
+    ],
+)
+
+
+def at_width(monkeypatch: pytest.MonkeyPatch, table: Table, width: int) -> list[str]:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    return [re.sub("\x1b\\[[0-9;]*m", "", line) for line in as_table(table).splitlines()]
+
+
+def spelled(lines: list[str], heading: str) -> str:
+    """What stands below a heading, its folds undone."""
+    rule = next(number for number, line in enumerate(lines) if "──" in line)
+    start = lines[rule - 1].index(heading)
+    following = lines[rule - 1][start + len(heading) :]
+    end = start + len(heading) + len(following) - len(following.lstrip())
+    return "".join(line[start:end].strip() for line in lines[rule + 1 :] if line.startswith(" "))
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 90, 99, 100, 120, 200])
+def test_a_table_fits_the_terminal_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    lines = at_width(monkeypatch, WIDE, width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert spelled(lines, "model") == "a-model-with-a-long-name"
+    assert "2026-11-21" in text
+    for heading_, value in (("calls", "1,234,567"), ("counted", "12,345,678"), ("last", "123,456,789")):
+        assert value in text or heading_ in text.split("No room for: ")[1].split(". ")[0]
+
+
+def test_what_says_nothing_gives_way_first_and_a_note_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "No room" not in "\n".join(at_width(monkeypatch, WIDE, 200))
+    lines = at_width(monkeypatch, WIDE, 84)
+    assert "No room for: said, other. --format json has all." in lines
+    (note,) = [line for line in at_width(monkeypatch, WIDE, 64) if line.startswith("No room for: ")]
+    assert note.startswith("No room for: said, other, last (bytes). ")

@@ -114,9 +114,10 @@ def _comparison(sent: list[Sent], recorded: tuple[int, int | None]) -> str:
 def _tokens_reported(sent: Sent) -> int:
     if sent.completion is None or sent.ended != "complete":
         return 0
+    usage = sent.completion["usage"]
     if sent.request.get("stream") and not reports_usage(sent.request, dialect_for(sent.host)):
-        return 0
-    return int(sent.completion["usage"]["completion_tokens"])
+        usage = sent.completion.get("extra_fields", {}).get("billed_usage", {})
+    return int(usage.get("completion_tokens", 0))
 
 
 def _next_steps(data: Path, run: str) -> str:

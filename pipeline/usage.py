@@ -44,6 +44,7 @@ USAGE_PLACES: tuple[Path, ...] = (
     ("usage",),
     ("x_groq", "usage"),  # Groq's streams, unless `include_usage` was asked for
     ("transcribe", "usage"),  # Bifrost's transcriptions
+    ("extra_fields", "billed_usage"),  # Bifrost: what the provider billed, where it told no more
 )
 
 # Where a provider says itself what a call cost, in US dollars: place -> path in the completion.

@@ -23,7 +23,7 @@ def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> Object:
     """The row of the exchange whose id begins, or ends, so. Raises UsageError when none does, or several do."""
     columns, rows = fetch(
         connection,
-        "SELECT * FROM stored.exchanges WHERE starts_with(exchange_id, $part) OR ends_with(exchange_id, $part) "
+        "SELECT * FROM stored.priced WHERE starts_with(exchange_id, $part) OR ends_with(exchange_id, $part) "
         "ORDER BY exchange_id LIMIT 2",
         {"part": prefix.lower()},
     )

@@ -153,6 +153,28 @@ LINKS = _columns(
     "repeated_prefix_characters | integer | Characters of text in them",
 )
 
+#: Columns of the view `exchanges` alone: what a call cost follows from prices, which may change.
+COSTS = _columns(
+    "cost_usd | money | What the call cost, US dollars; NULL unless all of it is known",
+    "cost_status | text | priced; partial (some tokens have no known price); unpriced; invalid_usage (cannot be so)",
+    "cost_note | text | Why there is no cost or a part of it, or what to know of the price",
+    "known_cost_usd | money | As much of the cost as is known: a partial call cost at least this",
+    "input_cost_usd | money | Of that, prompt tokens neither read from a cache nor written to it",
+    "cached_cost_usd | money | Of that, prompt tokens read from a cache",
+    "cache_write_cost_usd | money | Of that, prompt tokens written to a cache",
+    "output_cost_usd | money | Of that, completion tokens, reasoning included",
+    "other_cost_usd | money | Of that, what is charged for the call itself, for searches and citations",
+    "input_token_usd | rate | Price of one prompt token at the time",
+    "cached_token_usd | rate | Price of one prompt token read from a cache",
+    "cache_write_token_usd | rate | Price of one prompt token written to a cache",
+    "output_token_usd | rate | Price of one completion token",
+    "price_source | text | Where the prices come from: prices.toml, genai-prices or LiteLLM's map",
+    "price_version | text | Version of genai-prices, or a hash of the file",
+    "price_digest | text | A hash of the prices themselves",
+    "price_name | text | The entry that held, and what was added to it",
+    "what_if_cost_usd | money | What it would have cost on the other model of the report what-if; NULL elsewhere",
+)
+
 CONTENT = Dataset(
     "content",
     "one JSON value that requests repeat: a message, a list of tools, or the payload of a message",

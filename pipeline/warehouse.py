@@ -21,7 +21,7 @@ from tapeline.addons.tapeline_paths import DataDirectory
 
 from .errors import DataError, TapelineError
 from .linking import TABLES, link_all, link_new
-from .schema import CONTENT, DATASETS, EXCHANGES, LINKS, Dataset
+from .schema import CONTENT, COSTS, DATASETS, EXCHANGES, LINKS, Dataset
 from .sqltext import sql_text
 
 # Other processes hold the file for the time of a load or a query.
@@ -44,6 +44,7 @@ KINDS = {
     "flag": "BOOLEAN",
     "time": "TIMESTAMPTZ",
     "money": "DECIMAL(38, 12)",
+    "rate": "DECIMAL(25, 24)",
     "texts": "VARCHAR[]",
     "integers": "BIGINT[]",
     "choices": _CHOICE,
@@ -65,19 +66,8 @@ def load(directory: DataDirectory) -> Loaded:
     """Load what is new in the dataset. Raises DataError when the disk does not take it, or somebody keeps the file."""
     if not directory.root.is_dir():
         raise DataError(f"{directory.root} does not exist: record something first, or name another with --data.")
-    lock = Lock(directory.lock("load"))
-    if not lock.take(BUSY_SECONDS):
-        raise DataError(f"Another load of {directory.root} has not ended for {BUSY_SECONDS:.0f} s: end it.")
-    try:
+    with _loading(directory):
         return _load_or_make_anew(directory)
-    except (duckdb.IOException, duckdb.FatalException) as error:
-        raise DataError(
-            f"{directory.warehouse} cannot be written: {_first_line(error)}. Free or change the disk."
-        ) from error
-    except duckdb.Error as error:
-        raise DataError(f"{directory.warehouse} cannot be loaded: {_first_line(error)}.") from error
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -94,6 +84,30 @@ def querying(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
 
 
+@contextmanager
+def changing(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that may write what follows from the rows; loads wait for it as it waits for them."""
+    with _loading(directory), _connection(directory.warehouse, read_only=False) as connection:
+        yield connection
+
+
+@contextmanager
+def _loading(directory: DataDirectory) -> Iterator[None]:
+    lock = Lock(directory.lock("load"))
+    if not lock.take(BUSY_SECONDS):
+        raise DataError(f"Another load of {directory.root} has not ended for {BUSY_SECONDS:.0f} s: end it.")
+    try:
+        yield
+    except (duckdb.IOException, duckdb.FatalException) as error:
+        raise DataError(
+            f"{directory.warehouse} cannot be written: {_first_line(error)}. Free or change the disk."
+        ) from error
+    except duckdb.Error as error:
+        raise DataError(f"{directory.warehouse} cannot be loaded: {_first_line(error)}.") from error
+    finally:
+        lock.release()
+
+
 def _definition() -> str:
     tables = [_table(dataset) for dataset in DATASETS.values()]
     return "\n".join(
@@ -103,6 +117,8 @@ def _definition() -> str:
             "CREATE TABLE stored.files (dataset VARCHAR, path VARCHAR, row_count BIGINT, PRIMARY KEY (dataset, path));",
             *tables,
             TABLES,
+            _without_costs(),
+            sql_text("costs"),
             sql_text("views"),
         ]
     )
@@ -114,6 +130,12 @@ def _table(dataset: Dataset) -> str:
     if dataset is CONTENT:
         columns.append('PRIMARY KEY ("content_id")')
     return f"CREATE TABLE stored.{dataset.name} ({', '.join(columns)});"
+
+
+def _without_costs() -> str:
+    """The exchanges as they are where no query wants their costs, with columns for them all the same."""
+    nothing = ", ".join(f'CAST(NULL AS {KINDS[column.kind]}) AS "{column.name}"' for column in COSTS)
+    return f"CREATE VIEW stored.without_costs AS SELECT *, {nothing} FROM stored.exchanges;"  # noqa: S608 - our own names
 
 
 def _definition_hash() -> str:

@@ -2,7 +2,7 @@
 -- variable that is not set lets everything through, so that the views also work for any other reader of the file.
 CREATE VIEW exchanges AS
 SELECT *, CAST(started_at AT TIME ZONE 'UTC' AS DATE) AS day
-FROM stored.exchanges
+FROM stored.priced
 WHERE (getvariable('run') IS NULL OR run GLOB getvariable('run'))
   AND (getvariable('model') IS NULL OR coalesce(model, response_model) GLOB getvariable('model'))
   AND (getvariable('provider') IS NULL OR provider GLOB getvariable('provider'))
@@ -77,3 +77,68 @@ FROM (
   FROM exchanges e
   WHERE e.outcome = 'complete' AND e.streamed
 ) gaps;
+
+-- What providers say of the cost of calls, beside ours. Bifrost says which tokens were billed: they count at our prices.
+CREATE VIEW reported_costs AS
+SELECT
+  exchange_id, provider, coalesce(model, response_model) AS model, cost_usd,
+  reported_cost_source AS source, reported_cost AS reported_usd
+FROM exchanges
+WHERE reported_cost IS NOT NULL
+UNION ALL
+SELECT
+  exchange_id, provider, coalesce(model, response_model), cost_usd, 'extra_fields.billed_usage',
+  CAST(
+    cost_usd
+    + stored.money(stored.count_in(billed, '$.prompt_tokens') - prompt_tokens, input_token_usd)
+    + stored.money(stored.count_in(billed, '$.completion_tokens') - completion_tokens, output_token_usd)
+    AS DECIMAL(38, 12))
+FROM (SELECT *, json_extract(response_extra, '$.extra_fields.billed_usage') AS billed FROM exchanges)
+WHERE contains(response_extra, '"billed_usage"') AND json_type(billed) = 'OBJECT';
+
+-- The names of the tools that a request offered.
+CREATE VIEW tool_sets AS
+SELECT
+  content_id,
+  array_to_string(
+    list_transform(
+      CAST(json_extract(json, '$[*]') AS JSON[]),
+      lambda tool: coalesce(
+        json_extract_string(tool, '$.function.name'), json_extract_string(tool, '$.name'),
+        json_extract_string(tool, '$.type'), '?')),
+    ', ') AS names
+FROM content
+WHERE kind IN ('tools', 'functions');
+
+-- What `--by` can name, as in `reports.GROUPS`.
+CREATE MACRO group_key("by", day, model, provider, host, run, end_user, key_id, conversation, tools, tier, outcome) AS
+  CASE "by"
+    WHEN 'day' THEN CAST(day AS VARCHAR)
+    WHEN 'model' THEN model
+    WHEN 'provider' THEN provider
+    WHEN 'host' THEN host
+    WHEN 'run' THEN run
+    WHEN 'user' THEN end_user
+    WHEN 'key' THEN key_id
+    WHEN 'conversation' THEN right(conversation, 12)
+    WHEN 'tools' THEN tools
+    WHEN 'tier' THEN tier
+    WHEN 'outcome' THEN outcome
+  END;
+
+-- The exchanges with the one or two things that `--by` names; `group_day` puts days in order.
+CREATE VIEW grouped AS
+SELECT
+  e.*,
+  group_key(
+    getvariable('group_1'), e.day, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
+    e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
+  ) AS group_1,
+  group_key(
+    getvariable('group_2'), e.day, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
+    e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
+  ) AS group_2,
+  CASE WHEN getvariable('group_1') = 'day' THEN e.day END AS group_day
+FROM exchanges e
+LEFT JOIN (SELECT * FROM tool_sets WHERE 'tools' IN (getvariable('group_1'), getvariable('group_2'))) t
+  ON t.content_id = coalesce(e.tools_id, e.functions_id);

@@ -34,6 +34,11 @@ class MadeUp:
     finish_reason: str | None = "stop"
     usage: dict[str, Any] | None = field(default_factory=lambda: {"prompt_tokens": 3, "completion_tokens": 2})
     ended: bool = True
+    host: str = "api.openai.com"
+    port: int = 443
+    #: Fields of the request, and of the answer, beside those above.
+    params: dict[str, Any] = field(default_factory=dict)
+    answered: dict[str, Any] = field(default_factory=dict)
     #: What was answered instead, whatever it is.
     body: bytes | None = None
     #: What was asked instead.
@@ -55,7 +60,7 @@ class MadeUp:
         if self.asked is not None:
             return self.asked
         messages = self.messages or [{"role": "user", "content": self.content}]
-        return json.dumps({"model": self.model, "messages": messages}).encode()
+        return json.dumps({"model": self.model, "messages": messages, **self.params}).encode()
 
     @property
     def response(self) -> bytes:
@@ -64,7 +69,8 @@ class MadeUp:
         message = {"role": "assistant", "content": self.text}
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
         completion = {"id": "chatcmpl-1", "object": "chat.completion", "model": self.model, "choices": [choice]}
-        return json.dumps({**completion, **({"usage": self.usage} if self.usage else {})}).encode()
+        usage = {"usage": self.usage} if self.usage else {}
+        return json.dumps({**completion, **self.answered, **usage}).encode()
 
 
 @contextmanager
@@ -130,8 +136,8 @@ def _head(exchange_id: str, exchange: MadeUp, run: str) -> dict[str, Any]:
         "started_at_us": exchange.started_at_us,
         "mode": "regular",
         "scheme": "https",
-        "host": "api.openai.com",
-        "port": 443,
+        "host": exchange.host,
+        "port": exchange.port,
         "path": "/v1/chat/completions",
         "http_version": "HTTP/1.1",
         "headers": [["content-type", "application/json"], ["user-agent", "test/1"]],

@@ -32,6 +32,7 @@ NEXT_STEPS = """Look closer:
   tapeline tail --no-follow --data DATA
   tapeline report latency --provider aiand --run RUN --data DATA
   tapeline report conversations --run RUN --data DATA
+  tapeline report cost --by provider,model --run RUN --data DATA
   tapeline sql "SELECT name, count(*) FROM tool_calls GROUP BY name" --data DATA
 
 With a program of your own:

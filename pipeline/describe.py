@@ -105,6 +105,7 @@ def _lines(row: Object, request: Any, response: Any) -> Iterator[str]:
         yield f"error     {_indented(error)}"
     tokens = ", ".join(f"{name.replace('_', ' ')} {row[name]:,}" for name in _TOKENS if row[name] is not None)
     yield f"usage     {tokens or 'not reported'} ({row['usage_source']})"
+    yield from _cost(row)
     for problem in row["reassembly_problems"] or []:
         yield f"problem   {one_line(problem)}"
     yield ""
@@ -118,6 +119,18 @@ def _lines(row: Object, request: Any, response: Any) -> Iterator[str]:
             yield f"  {name:<18} {_milliseconds(row[column]):>10}"
     if row["event_offsets_us"]:
         yield f"  {'events':<18} {len(row['event_offsets_us']):>10,}"
+
+
+def _cost(row: Object) -> Iterator[str]:
+    """What it cost by the prices of its time, and what the provider says."""
+    cost = "not known" if row["cost_usd"] is None else f"{cell('cost_usd', row['cost_usd'])} USD"
+    if row["cost_status"] == "partial":
+        cost = f"at least {cell('cost_usd', row['known_cost_usd'])} USD"
+    price = f"{row['price_name']}, {row['price_source']} {row['price_version']}" if row["price_name"] else None
+    about = "; ".join(part for part in (row["cost_status"], row["cost_note"], price) if part)
+    yield f"cost      {cost} ({one_line(about)})"
+    if row["reported_cost"] is not None:
+        yield f"reported  {cell('reported_cost', row['reported_cost'])} USD ({row['reported_cost_source']})"
 
 
 def _conversation(request: Any) -> Iterator[str]:

@@ -34,6 +34,7 @@ _UNITS = {"_ms": "ms", "_us": "µs", "_s": "s", "_usd": "USD", "_bytes": "bytes"
 _PIPED_WIDTH = 200
 # From this width on columns stand two spaces apart, below it one.
 _ROOMY_WIDTH = 100
+_SMALL_MONEY = Decimal("0.001")
 # Names of fewer characters a line are hard to read, or not to be read at all.
 _READABLE_NAME = 12
 _NARROWEST_NAME = 8
@@ -74,6 +75,8 @@ def cell(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Decimal) and _is_money(column):
+        return _money(value)
     if isinstance(value, float | Decimal):
         return f"{value * 100:.1f} %" if _is_share(column) else f"{value:,.1f}"
     if isinstance(value, datetime):
@@ -97,6 +100,8 @@ def coverage_line(coverage: dict[str, Any]) -> str:
     ]
     if coverage["reassembled_with_loss"]:
         parts.append(f"not reassembled without loss {coverage['reassembled_with_loss']:,}")
+    if "cost" in coverage:
+        parts.append(_cost_part(coverage["cost"], calls))
     parts.append(known_lost)
     return "; ".join(parts) + "."
 
@@ -269,6 +274,9 @@ def _plain(value: Any) -> Any:
 
 def _csv_cell(value: Any) -> Any:
     """Figures as they are; an apostrophe before text that begins like a formula."""
+    if isinstance(value, Decimal):
+        # Spreadsheets do not read exponents as money.
+        return format(value, "f")
     plain = _plain(value)
     text = dumps(plain) if isinstance(plain, dict | list) else plain
     return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA_STARTS) else text
@@ -284,6 +292,32 @@ def _markdown_rule(table: Table, position: int) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _is_money(column: str) -> bool:
+    return column.endswith("_usd") or column == "reported_cost"
+
+
+def _money(amount: Decimal) -> str:
+    """To the millionth of a dollar; of less than a thousandth, four digits that are not nothing."""
+    if amount and abs(amount) < _SMALL_MONEY:
+        return f"{amount:.{3 - amount.adjusted()}f}"
+    return f"{amount:,.6f}"
+
+
+def _cost_part(cost: dict[str, Any], calls: int) -> str:
+    """For how many calls the cost is known, and why not for the others."""
+    said = [f"cost covers {_part(cost['priced'], calls)}"]
+    if cost["partial"]:
+        said.append(f"{_part(cost['partial'], calls)} in part, at least {_money(cost['partial_usd'])} USD more")
+    if cost["unpriced"]:
+        absent = f", {cost['usage_absent']:,} of them without usage" if cost["usage_absent"] else ""
+        said.append(f"{_part(cost['unpriced'], calls)} unpriced{absent}")
+    if cost["invalid_usage"]:
+        said.append(f"{_part(cost['invalid_usage'], calls)} with usage that cannot be")
+    if cost["prices"]:
+        said.append(f"prices of {cost['prices']}")
+    return ", ".join(said)
 
 
 def _is_share(column: str) -> bool:

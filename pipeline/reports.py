@@ -9,17 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.resources import files
 from typing import Any
 
 import duckdb
 
 from .errors import DataError, UsageError
+from .schema import COSTS
 from .sqltext import sql_text
 
 #: Filters that every report takes, as variables that the views read.
 FILTERS = ("run", "model", "provider", "since", "until")
+#: What a report that reads the view `grouped` can be grouped by.
+GROUPS = ("day", "model", "provider", "host", "run", "user", "key", "conversation", "tools", "tier", "outcome")
+#: Columns of that view: they take the name of what stands in them.
+GROUP_COLUMNS = ("group_1", "group_2")
+_BY = re.compile(r"^by: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,21 +36,44 @@ class Report:
     title: str
     help: str
     sql: str
+    #: What it is grouped by if nobody says, where it can be: a line `by: day, model` of its help.
+    by: tuple[str, ...] = ()
+
+    @property
+    def shows_money(self) -> bool:
+        """It reads what calls cost."""
+        return any(self._reads(column.name) for column in COSTS)
+
+    @property
+    def compares_prices(self) -> bool:
+        """It reads what calls would have cost on another model."""
+        return self._reads("what_if_cost_usd")
+
+    def _reads(self, column: str) -> bool:
+        return re.search(rf"\b{column}\b", self.sql) is not None
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What a report looks at. Names may hold `*`; times are UTC, `until` is excluded."""
+    """What a report looks at. Names may hold `*`; times are UTC, `until` is excluded.
+
+    For reports that show money: `by` groups it, `prices_as_of` is the day whose prices count, `other_model` the one to
+    compare with. The connection has to show these prices; `pricing.stored` sees to that.
+    """
 
     run: str | None = None
     model: str | None = None
     provider: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    by: tuple[str, ...] = ()
+    prices_as_of: datetime | None = None
+    other_model: str | None = None
 
     def chosen(self) -> dict[str, Any]:
         """Those that are set."""
-        return {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
+        names = (*FILTERS, "prices_as_of", "other_model")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -86,17 +115,61 @@ def read_report(name: str, text: str) -> Report:
             break
         head.append(line.removeprefix("--").removeprefix(" "))
     title, _, rest = "\n".join(head).partition("\n")
-    return Report(name, title.strip(), rest.strip(), "\n".join(lines[len(head) :]).strip())
+    by = _BY.search(rest)
+    names = tuple(part.strip() for part in by.group(1).split(",")) if by else ()
+    return Report(name, title.strip(), rest.strip(), "\n".join(lines[len(head) :]).strip(), names)
 
 
 def run_report(connection: duckdb.DuckDBPyConnection, report: Report, filters: Filters) -> Table:
-    """Run a report. Raises UsageError for a run that is not there, DataError where the SQL fails."""
+    """Run a report. Raises UsageError for what it cannot do or an unknown run, DataError for SQL that fails."""
+    check_filters(report, filters)
+    by = filters.by or report.by
     chosen = set_filters(connection, filters)
+    for number, name in enumerate(GROUP_COLUMNS):
+        connection.execute(f"SET VARIABLE {name} = $name", {"name": by[number] if number < len(by) else None})
+    basis = coverage(connection)
     try:
+        look_at_prices(connection, report.shows_money)
         columns, rows = fetch(connection, report.sql)
+        if report.shows_money:
+            basis["cost"] = _row(connection, "coverage_cost")
     except duckdb.Error as error:
         raise DataError(f"Report {report.name} failed: {error}") from error
-    return Table(report.name, report.title, columns, rows, chosen, coverage(connection))
+    if report.by:
+        columns, rows = _named_groups(columns, rows, by)
+    return Table(report.name, report.title, columns, rows, chosen, basis)
+
+
+def check_filters(report: Report, filters: Filters) -> None:
+    """Raises UsageError for what this report cannot do."""
+    if filters.prices_as_of is not None and not report.shows_money:
+        raise UsageError(f"Report {report.name} shows no money: leave --prices-as-of out.")
+    if filters.other_model is None and report.compares_prices:
+        raise UsageError(f"Report {report.name} needs another model, as in --model openai/gpt-4o-mini.")
+    if filters.by and not report.by:
+        raise UsageError(f"Report {report.name} takes no --by.")
+    for name in filters.by:
+        if name not in GROUPS:
+            raise UsageError(f"--by {name}: there is no such group. There are: {', '.join(GROUPS)}.")
+    if len(filters.by) > len(GROUP_COLUMNS) or len(set(filters.by)) < len(filters.by):
+        raise UsageError(f"--by takes one name, or two that differ, not {', '.join(filters.by)}.")
+
+
+def look_at_prices(connection: duckdb.DuckDBPyConnection, wanted: bool) -> None:
+    """Let the views show costs, or let them be as quick as if there were none."""
+    connection.execute("SET VARIABLE without_costs = $without", {"without": not wanted})
+
+
+def _named_groups(
+    columns: list[str], rows: list[tuple[Any, ...]], by: tuple[str, ...]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The groups' columns under the groups' names, days as days; one that nothing is grouped by is left out."""
+    names = dict(zip(GROUP_COLUMNS, by, strict=False))
+    kept = [at for at, column in enumerate(columns) if column not in GROUP_COLUMNS or column in names]
+    days = {at for at in kept if names.get(columns[at]) == "day"}
+    return [names.get(columns[at], columns[at]) for at in kept], [
+        tuple(date.fromisoformat(row[at]) if at in days else row[at] for at in kept) for row in rows
+    ]
 
 
 def set_filters(connection: duckdb.DuckDBPyConnection, filters: Filters) -> dict[str, Any]:
@@ -128,7 +201,12 @@ def read_time(name: str, text: str) -> datetime:
 
 def coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What the figures under the filters that are set rest on."""
-    columns, rows = fetch(connection, sql_text("coverage"))
+    look_at_prices(connection, wanted=False)
+    return _row(connection, "coverage")
+
+
+def _row(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+    columns, rows = fetch(connection, sql_text(name))
     return dict(zip(columns, rows[0], strict=True))
 
 

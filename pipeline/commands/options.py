@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,16 @@ def filter_options(command: Command) -> Command:
     return command
 
 
+def price_options(command: Command) -> Command:
+    """By which prices costs are shown."""
+    for name, kind, help_text in (
+        ("prices-as-of", str, "Price everything as on this day: 2026-11-21."),
+        ("prices", click.Path(path_type=Path, dir_okay=False), "Prices of this file, not of prices.toml in --data."),
+    ):
+        command = click.option(f"--{name}", type=kind, help=help_text)(command)
+    return command
+
+
 def output_option(command: Command) -> Command:
     """`-o`."""
     return click.option(
@@ -84,13 +95,33 @@ def output_options(command: Command) -> Command:
     )(command)
 
 
-def filters_from(**values: str | None) -> Filters:
+def filters_from(by: str | None = None, prices_as_of: str | None = None, **values: str | None) -> Filters:
     """Filters from the options' texts. Raises UsageError for a time that cannot be read."""
     from ..reports import Filters, read_time
 
     texts = {name: values.pop(name, None) for name in ("since", "until")}
     times = {name: read_time(f"--{name}", text) for name, text in texts.items() if text is not None}
-    return Filters(**values, **times)  # type: ignore[arg-type]
+    groups = tuple(name.strip() for name in by.split(",")) if by is not None else ()
+    return Filters(**values, **times, by=groups, prices_as_of=_day(prices_as_of))  # type: ignore[arg-type]
+
+
+@contextmanager
+def ready_with_prices(
+    directory: DataDirectory, prices: Path | None = None, as_of: datetime | None = None, model: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The same as `ready_to_query`, with costs: by a file of prices, of another day, on another model beside."""
+    from ..pricing.prices_file import read_prices_file
+    from ..pricing.stored import bring_up_to_date, own_prices_file, use_model, use_prices
+
+    file = read_prices_file(prices) if prices is not None else own_prices_file(directory)
+    ready = ready_to_query(directory)
+    if prices is None and os.access(directory.root, os.W_OK):
+        bring_up_to_date(directory, file)
+    with ready as connection:
+        use_prices(connection, file, as_of)
+        if model is not None:
+            use_model(connection, file, model, as_of)
+        yield connection
 
 
 def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
@@ -149,3 +180,12 @@ def note(text: str) -> None:
 def _data_directory(context: click.Context, parameter: click.Parameter, path: Path) -> DataDirectory:
     utf8(context, parameter, str(path))
     return DataDirectory(path.expanduser().absolute())
+
+
+def _day(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        raise UsageError(f"--prices-as-of {text!r} is no day: write 2026-11-21.") from None

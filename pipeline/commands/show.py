@@ -6,7 +6,7 @@ import click
 
 from tapeline.addons.tapeline_paths import DataDirectory
 
-from .options import data_option, ready_to_query, utf8
+from .options import data_option, ready_with_prices, utf8
 
 
 @click.command()
@@ -22,7 +22,7 @@ def show(exchange_id: str, directory: DataDirectory, as_json: bool) -> None:
     from ..exchange import find_exchange, request_of, response_of
     from ..render import json_text
 
-    with ready_to_query(directory) as connection:
+    with ready_with_prices(directory) as connection:
         row = find_exchange(connection, exchange_id)
         request, response = request_of(connection, row), response_of(row)
     click.echo(json_text(document(row, request, response)) if as_json else describe(row, request, response))

@@ -9,7 +9,7 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import UsageError
-from .options import data_option, output_options, put_out, ready_to_query, utf8
+from .options import data_option, output_options, put_out, ready_with_prices, utf8
 
 
 @click.command()
@@ -19,7 +19,8 @@ from .options import data_option, output_options, put_out, ready_to_query, utf8
 def sql(query: str, directory: DataDirectory, form: str, output: Path | None) -> None:
     """Ask the warehouse in SQL, which is DuckDB's; it cannot be changed by it.
 
-    The views are exchanges, choices, tool_calls, messages, event_gaps, content and losses.
+    The views are exchanges, choices, tool_calls, messages, event_gaps, content and losses; what each call cost is in
+    exchanges.
 
     \b
     tapeline sql "SELECT model, count(*) FROM exchanges GROUP BY model"
@@ -28,7 +29,7 @@ def sql(query: str, directory: DataDirectory, form: str, output: Path | None) ->
 
     from ..reports import Table, fetch
 
-    with ready_to_query(directory) as connection:
+    with ready_with_prices(directory) as connection:
         try:
             columns, rows = fetch(connection, query)
         except duckdb.Error as error:

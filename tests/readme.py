@@ -13,7 +13,7 @@ from tapeline.pipeline.question import VOLATILE_FIELDS
 from tapeline.pipeline.record import make_record
 from tapeline.pipeline.redaction import FORMATS
 from tapeline.pipeline.reports import all_reports
-from tapeline.pipeline.schema import DATASETS, LINKS, OUTCOMES, Column
+from tapeline.pipeline.schema import COSTS, DATASETS, LINKS, OUTCOMES, Column
 from tapeline.pipeline.usage import USAGE_PATHS
 
 from .support.comparison import EXAMPLE_ARGUMENTS, make_example
@@ -64,6 +64,11 @@ def comparison_example() -> str:
         printed = tapeline_here("diff", *EXAMPLE_ARGUMENTS, "--data", data).stdout
     shown = " ".join(f"'{word}'" if ">" in word else word for word in EXAMPLE_ARGUMENTS)
     return f"```\n$ tapeline diff {shown}\n{printed.rstrip()}\n```"
+
+
+def cost_table() -> str:
+    """Those that follow from prices."""
+    return _columns(COSTS)
 
 
 def outcome_list() -> str:

@@ -36,6 +36,11 @@ class DataDirectory:
         return self.root / "warehouse.duckdb"
 
     @property
+    def queries(self) -> Path:
+        """Reports of the user's own, if there are."""
+        return self.root / "queries"
+
+    @property
     def seal_log(self) -> Path:
         return self.root / "seal.log"
 

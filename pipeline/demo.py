@@ -22,7 +22,8 @@ from . import warehouse
 from .errors import DataError
 from .provider import WORKLOAD, BuiltInProvider, Sent, dialect_for, reports_usage, run_workload
 from .render import as_table
-from .reports import Filters, find_report, run_report
+from .report_text import find_report
+from .reports import Filters, run_report
 from .seal import seal
 
 REPORTS = ("usage", "latency", "finish-reasons", "errors")

@@ -22,7 +22,8 @@ from tapeline.addons.tapeline_paths import DataDirectory
 from . import warehouse
 from .errors import TapelineError
 from .journal import open_journal_to_look
-from .reports import fetch, find_report
+from .report_text import find_report
+from .reports import fetch
 from .schema import DATASETS
 from .sqltext import sql_text
 

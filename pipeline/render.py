@@ -220,6 +220,7 @@ def as_json(table: Table) -> str:
     document = {
         "report": table.name,
         "filters": _plain(table.filters),
+        "params": table.params,
         "coverage": _plain(table.coverage),
         "rows": rows,
     }

@@ -1,7 +1,6 @@
-"""Finds reports, reads their help, and runs them on the warehouse under filters.
+"""Runs reports on the warehouse, under filters.
 
-A report is one SELECT in one `.sql` file. The comment at its head is its help: the first line is the title. What a
-report shows is decided by its text, and how it looks by `render`.
+What a report shows is decided by its text (`report_text`), and how it looks by `render`.
 """
 
 from __future__ import annotations
@@ -10,55 +9,28 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from importlib.resources import files
+from itertools import zip_longest
 from typing import Any
 
 import duckdb
 
 from .errors import DataError, UsageError
-from .schema import COSTS
+from .report_text import GROUPS, Report, Value
 from .sqltext import sql_text
 
 #: Filters that every report takes, as variables that the views read.
 FILTERS = ("run", "model", "provider", "since", "until")
-#: What a report that reads the view `grouped` can be grouped by.
-GROUPS = ("day", "model", "provider", "host", "run", "user", "key", "conversation", "tools", "tier", "outcome")
-#: Columns of that view: they take the name of what stands in them.
+#: Columns of the view `grouped`: they take the name of what stands in them.
 GROUP_COLUMNS = ("group_1", "group_2")
-_BY = re.compile(r"^by: (.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Report:
-    """One report: its name, the question it answers, the rest of its help, and its SQL."""
-
-    name: str
-    title: str
-    help: str
-    sql: str
-    #: What it is grouped by if nobody says, where it can be: a line `by: day, model` of its help.
-    by: tuple[str, ...] = ()
-
-    @property
-    def shows_money(self) -> bool:
-        """It reads what calls cost."""
-        return any(self._reads(column.name) for column in COSTS)
-
-    @property
-    def compares_prices(self) -> bool:
-        """It reads what calls would have cost on another model."""
-        return self._reads("what_if_cost_usd")
-
-    def _reads(self, column: str) -> bool:
-        return re.search(rf"\b{column}\b", self.sql) is not None
 
 
 @dataclass(frozen=True)
 class Filters:
     """What a report looks at. Names may hold `*`; times are UTC, `until` is excluded.
 
-    For reports that show money: `by` groups it, `prices_as_of` is the day whose prices count, `other_model` the one to
-    compare with. The connection has to show these prices; `pricing.stored` sees to that.
+    `by` groups a report that can be grouped, `params` are values of its own, as they were typed. For reports that show
+    money: `prices_as_of` is the day whose prices count, `other_model` the one to compare with. The connection has to
+    show these prices; `pricing.stored` sees to that.
     """
 
     run: str | None = None
@@ -69,6 +41,7 @@ class Filters:
     by: tuple[str, ...] = ()
     prices_as_of: datetime | None = None
     other_model: str | None = None
+    params: dict[str, str] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, Any]:
         """Those that are set."""
@@ -86,43 +59,15 @@ class Table:
     rows: list[tuple[Any, ...]]
     filters: dict[str, Any] = field(default_factory=dict)
     coverage: dict[str, Any] = field(default_factory=dict)
-
-
-def all_reports() -> list[Report]:
-    """The built-in reports, by name."""
-    folder = files("tapeline.queries")
-    return [
-        read_report(entry.name.removesuffix(".sql"), entry.read_text("utf-8"))
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".sql")
-    ]
-
-
-def find_report(name: str) -> Report:
-    """The report of that name. Raises UsageError that lists the names."""
-    reports = {report.name: report for report in all_reports()}
-    if name not in reports:
-        raise UsageError(f"There is no report {name!r}. There are: {', '.join(reports)}.")
-    return reports[name]
-
-
-def read_report(name: str, text: str) -> Report:
-    """A report from its text: leading `--` lines are the help, the rest is the query."""
-    lines = text.splitlines()
-    head = []
-    for line in lines:
-        if not line.startswith("--"):
-            break
-        head.append(line.removeprefix("--").removeprefix(" "))
-    title, _, rest = "\n".join(head).partition("\n")
-    by = _BY.search(rest)
-    names = tuple(part.strip() for part in by.group(1).split(",")) if by else ()
-    return Report(name, title.strip(), rest.strip(), "\n".join(lines[len(head) :]).strip(), names)
+    params: dict[str, Value] = field(default_factory=dict)
+    help: str = ""
+    charts: tuple[str, ...] = ()
 
 
 def run_report(connection: duckdb.DuckDBPyConnection, report: Report, filters: Filters) -> Table:
     """Run a report. Raises UsageError for what it cannot do or an unknown run, DataError for SQL that fails."""
     check_filters(report, filters)
+    values = values_of(report, filters)
     by = filters.by or report.by
     chosen = set_filters(connection, filters)
     for number, name in enumerate(GROUP_COLUMNS):
@@ -130,14 +75,32 @@ def run_report(connection: duckdb.DuckDBPyConnection, report: Report, filters: F
     basis = coverage(connection)
     try:
         look_at_prices(connection, report.shows_money)
-        columns, rows = fetch(connection, report.sql)
+        columns, rows = fetch(connection, report.sql, values)
         if report.shows_money:
             basis["cost"] = _row(connection, "coverage_cost")
     except duckdb.Error as error:
-        raise DataError(f"Report {report.name} failed: {error}") from error
+        raise DataError(f"Report {report.file or report.name} failed: {error}") from error
+    charts = report.charts
     if report.by:
         columns, rows = _named_groups(columns, rows, by)
-    return Table(report.name, report.title, columns, rows, chosen, basis)
+        charts = tuple(_named_chart(line, by) for line in charts)
+    return Table(report.name, report.title, columns, rows, chosen, basis, values, report.help, charts)
+
+
+def values_of(report: Report, filters: Filters) -> dict[str, Value]:
+    """The report's parameters, those given and the defaults of the others.
+
+    Raises UsageError for one that it does not have, one that it lacks, and one that cannot be read.
+    """
+    known = {param.name: param for param in report.params}
+    if unknown := [name for name in filters.params if name not in known]:
+        there = f"It takes: {', '.join(known)}." if known else "It takes none."
+        raise UsageError(f"Report {report.name} has no parameter {unknown[0]!r}. {there}")
+    values = {name: param.default for name, param in known.items()}
+    values |= {name: known[name].read(text) for name, text in filters.params.items()}
+    if lacking := [name for name, value in values.items() if value is None]:
+        raise UsageError(f"Report {report.name} needs --param {lacking[0]}=..., {known[lacking[0]].help or 'a value'}.")
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check_filters(report: Report, filters: Filters) -> None:
@@ -170,6 +133,13 @@ def _named_groups(
     return [names.get(columns[at], columns[at]) for at in kept], [
         tuple(date.fromisoformat(row[at]) if at in days else row[at] for at in kept) for row in rows
     ]
+
+
+def _named_chart(line: str, by: tuple[str, ...]) -> str:
+    """A chart's line under the groups' names; a group that there is not gives no color."""
+    for column, name in zip_longest(GROUP_COLUMNS, by):
+        line = line.replace(f" color={column}", "") if name is None else line.replace(column, name)
+    return line
 
 
 def set_filters(connection: duckdb.DuckDBPyConnection, filters: Filters) -> dict[str, Any]:

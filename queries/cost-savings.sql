@@ -29,5 +29,5 @@ SELECT
   CAST(sum(CASE WHEN cached_token_usd IS NOT NULL THEN repeated_tokens END) AS BIGINT) AS estimated_repeated_tokens,
   CAST(sum(repeated_tokens * (input_token_usd - cached_token_usd)) AS DECIMAL(38, 12)) AS estimated_could_save_usd
 FROM calls
-GROUP BY group_day, group_1, group_2
-ORDER BY group_day, saved_usd DESC NULLS LAST, group_1 NULLS LAST, group_2 NULLS LAST
+GROUP BY group_time, group_1, group_2
+ORDER BY group_time, saved_usd DESC NULLS LAST, group_1 NULLS LAST, group_2 NULLS LAST

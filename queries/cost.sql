@@ -6,6 +6,7 @@
 -- were read from no cache, read from one, and written to one; completion tokens; and what is charged beside tokens.
 -- reported is what providers said themselves, of the calls for which they did. --prices-as-of prices all calls as if
 -- they were made on another day.
+-- chart: bar x=group_1 y=cost_usd color=group_2 title="Cost"
 SELECT
   group_1,
   group_2,
@@ -19,5 +20,5 @@ SELECT
   sum(CASE WHEN cost_status = 'priced' THEN other_cost_usd END) AS other_usd,
   sum(reported_cost) AS reported_usd
 FROM grouped
-GROUP BY group_day, group_1, group_2
-ORDER BY group_day, cost_usd DESC NULLS LAST, group_1 NULLS LAST, group_2 NULLS LAST
+GROUP BY group_time, group_1, group_2
+ORDER BY group_time, cost_usd DESC NULLS LAST, group_1 NULLS LAST, group_2 NULLS LAST

@@ -1,6 +1,7 @@
 -- Calls that did not end well, by outcome, status and the provider's error type.
 --
 -- share is of all calls to that provider and model. message is one of the messages that came.
+-- chart: bar x=calls y=outcome color=provider title="Calls that did not end well"
 WITH calls AS (
   SELECT
     provider, coalesce(model, response_model) AS model, outcome, status_code, error_type, error_code,

@@ -1,6 +1,7 @@
 -- Why answers ended, by model: each choice counts.
 --
 -- share is of the model's choices. A choice without a finish reason, of an answer that was cut, shows none.
+-- chart: bar x=choices y=model color=finish_reason title="Choices by finish reason"
 SELECT
   model,
   finish_reason,

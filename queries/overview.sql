@@ -1,6 +1,7 @@
 -- Everything in one line a model: calls, how they ended, tokens, and the usual wait.
 --
 -- ttft is the time to first token of streamed answers, total the time of whole answers; both are medians.
+-- chart: bar x=calls y=model title="Calls"
 SELECT
   coalesce(model, response_model) AS model,
   count(*) AS calls,

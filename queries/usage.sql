@@ -3,6 +3,7 @@
 -- Tokens are sums of what providers reported; `reported` says for how many of the calls one did, and the sums cover
 -- those alone. Cached tokens are part of the prompt tokens and reasoning tokens part of the completion tokens
 -- wherever the provider counts as OpenAI does.
+-- chart: bar x=day y=total_tokens color=model title="Tokens a day"
 SELECT
   day,
   coalesce(model, response_model) AS model,

@@ -14,5 +14,5 @@ SELECT
   sum(what_if_cost_usd) AS what_if_usd,
   sum(what_if_cost_usd - cost_usd) AS difference_usd
 FROM grouped
-GROUP BY group_day, group_1, group_2
-ORDER BY group_day, cost_usd DESC NULLS LAST, group_1 NULLS LAST, group_2 NULLS LAST
+GROUP BY group_time, group_1, group_2
+ORDER BY group_time, cost_usd DESC NULLS LAST, group_1 NULLS LAST, group_2 NULLS LAST

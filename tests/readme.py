@@ -12,7 +12,7 @@ from tapeline.pipeline.provider import WORKLOAD
 from tapeline.pipeline.question import VOLATILE_FIELDS
 from tapeline.pipeline.record import make_record
 from tapeline.pipeline.redaction import FORMATS
-from tapeline.pipeline.reports import all_reports
+from tapeline.pipeline.report_text import all_reports
 from tapeline.pipeline.schema import COSTS, DATASETS, LINKS, OUTCOMES, Column
 from tapeline.pipeline.usage import USAGE_PATHS
 

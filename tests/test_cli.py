@@ -88,7 +88,7 @@ def test_a_report_without_a_name_lists_the_reports_and_shows_an_overview(recorde
 
 def test_json_is_whole_and_stable(recorded: Path) -> None:
     document = json.loads(tapeline_here("report", "usage", "--data", recorded, "--format", "json").stdout)
-    assert list(document) == ["report", "filters", "coverage", "rows"]
+    assert list(document) == ["report", "filters", "params", "coverage", "rows"]
     assert document["coverage"]["usage_reported"] == 2
     assert document["rows"] == [
         {

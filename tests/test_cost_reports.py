@@ -16,7 +16,7 @@ import pytest
 
 from tapeline.pipeline.pricing import stored
 from tapeline.pipeline.render import cell
-from tapeline.pipeline.reports import GROUPS, all_reports, find_report
+from tapeline.pipeline.report_text import GROUPS, all_reports, find_report
 from tapeline.pipeline.schema import COSTS
 
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal

@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.pipeline.proxy import log_to_stderr
-from tapeline.pipeline.reports import all_reports
+from tapeline.pipeline.report_text import all_reports
 
 from .support.captured import broken_off
 from .support.journals import MadeUp, make_journal

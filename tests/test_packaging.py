@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("addons", "pipeline", "queries")
-SHIPPED = (".py", ".sql", ".cjs", ".css")
+SHIPPED = (".py", ".sql", ".cjs", ".css", ".html", ".js")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from tapeline.pipeline.jsontext import loads
 from tapeline.pipeline.provider import JsonObject
-from tapeline.pipeline.reports import all_reports
+from tapeline.pipeline.report_text import all_reports
 
 from .support.recorder import RunningRecorder, query, tapeline_here
 from .support.scripted import Conversation, ScriptedServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -84,25 +84,32 @@ def output_option(command: Command) -> Command:
 
 def output_options(command: Command) -> Command:
     """`--format` and `-o`."""
-    command = output_option(command)
+    return format_option(FORMATS)(output_option(command))
+
+
+def format_option(forms: Sequence[str]) -> Callable[[Command], Command]:
+    """`--format`, one of these, the first unless it is said."""
     return click.option(
-        "--format",
-        "form",
-        type=click.Choice(FORMATS),
-        default="table",
-        show_default=True,
-        help="Form of the output.",
-    )(command)
+        "--format", "form", type=click.Choice(forms), default=forms[0], show_default=True, help="Form of the output."
+    )
 
 
-def filters_from(by: str | None = None, prices_as_of: str | None = None, **values: str | None) -> Filters:
-    """Filters from the options' texts. Raises UsageError for a time that cannot be read."""
+def filters_from(
+    by: str | None = None, prices_as_of: str | None = None, params: Sequence[str] = (), **values: str | None
+) -> Filters:
+    """Filters from the options' texts. Raises UsageError for a time or a parameter that cannot be read."""
     from ..reports import Filters, read_time
 
     texts = {name: values.pop(name, None) for name in ("since", "until")}
     times = {name: read_time(f"--{name}", text) for name, text in texts.items() if text is not None}
     groups = tuple(name.strip() for name in by.split(",")) if by is not None else ()
-    return Filters(**values, **times, by=groups, prices_as_of=_day(prices_as_of))  # type: ignore[arg-type]
+    return Filters(
+        **values,  # type: ignore[arg-type]
+        **times,  # type: ignore[arg-type]
+        by=groups,
+        prices_as_of=_day(prices_as_of),
+        params=dict(map(_parameter, params)),
+    )
 
 
 @contextmanager
@@ -180,6 +187,13 @@ def note(text: str) -> None:
 def _data_directory(context: click.Context, parameter: click.Parameter, path: Path) -> DataDirectory:
     utf8(context, parameter, str(path))
     return DataDirectory(path.expanduser().absolute())
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, is_given, value = text.partition("=")
+    if not is_given:
+        raise UsageError(f"--param {text!r}: write NAME=VALUE.")
+    return name, value
 
 
 def _day(text: str | None) -> datetime | None:

@@ -19,10 +19,60 @@ WHERE (getvariable('run') IS NULL OR run GLOB getvariable('run'))
   AND (getvariable('since') IS NULL OR "at" >= getvariable('since'))
   AND (getvariable('until') IS NULL OR "at" < getvariable('until'));
 
+-- The names of the tools that a request offered.
+CREATE VIEW tool_sets AS
+SELECT
+  content_id,
+  array_to_string(
+    list_transform(
+      CAST(json_extract(json, '$[*]') AS JSON[]),
+      lambda tool: coalesce(
+        json_extract_string(tool, '$.function.name'), json_extract_string(tool, '$.name'),
+        json_extract_string(tool, '$.type'), '?')),
+    ', ') AS names
+FROM content
+WHERE kind IN ('tools', 'functions');
+
+-- What `--by` can name, as in `report_text.GROUPS`.
+CREATE MACRO group_key("by", started_at, model, provider, host, run, end_user, key_id, conversation, tools, tier, outcome) AS
+  CASE "by"
+    WHEN 'day' THEN strftime(started_at AT TIME ZONE 'UTC', '%Y-%m-%d')
+    WHEN 'hour' THEN strftime(started_at AT TIME ZONE 'UTC', '%Y-%m-%d %H:00')
+    WHEN 'model' THEN model
+    WHEN 'provider' THEN provider
+    WHEN 'host' THEN host
+    WHEN 'run' THEN run
+    WHEN 'user' THEN end_user
+    WHEN 'key' THEN key_id
+    WHEN 'conversation' THEN right(conversation, 12)
+    WHEN 'tools' THEN tools
+    WHEN 'tier' THEN tier
+    WHEN 'outcome' THEN outcome
+  END;
+
+-- The exchanges with the one or two things that `--by` names; `group_time` puts days and hours in order.
+CREATE VIEW grouped AS
+SELECT
+  e.*,
+  group_key(
+    getvariable('group_1'), e.started_at, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
+    e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
+  ) AS group_1,
+  group_key(
+    getvariable('group_2'), e.started_at, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
+    e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
+  ) AS group_2,
+  CASE WHEN getvariable('group_1') IN ('day', 'hour') THEN date_trunc(getvariable('group_1'), e.started_at) END
+    AS group_time
+FROM exchanges e
+LEFT JOIN (SELECT * FROM tool_sets WHERE 'tools' IN (getvariable('group_1'), getvariable('group_2'))) t
+  ON t.content_id = coalesce(e.tools_id, e.functions_id);
+
 -- A row per choice of an answer.
 CREATE VIEW choices AS
 SELECT
   e.exchange_id, e.run, e.started_at, e.day, e.provider, e.host, e.streamed, e.outcome,
+  e.group_time, e.group_1, e.group_2,
   coalesce(e.model, e.response_model) AS model,
   c.choice.index AS choice_index,
   c.choice.role AS role,
@@ -33,7 +83,7 @@ SELECT
   coalesce(len(c.choice.tool_calls), 0) AS tool_call_count,
   c.choice.logprobs AS logprobs,
   c.choice.extra AS extra
-FROM exchanges e, unnest(e.choices) AS c(choice);
+FROM grouped e, unnest(e.choices) AS c(choice);
 
 -- A row per tool call of a choice.
 CREATE VIEW tool_calls AS
@@ -63,20 +113,24 @@ FROM (
 ) m
 LEFT JOIN content k ON k.content_id = m.content_id;
 
--- A row per pause between two events of a stream that came whole.
+-- A row per pause between two events of a stream that came whole; the first of its longest ones is marked.
 CREATE VIEW event_gaps AS
-SELECT exchange_id, run, started_at, day, provider, model, position, gap_us
+SELECT *, position = longest_at AS is_longest
 FROM (
   SELECT
-    e.exchange_id, e.run, e.started_at, e.day, e.provider,
-    coalesce(e.model, e.response_model) AS model,
-    unnest(range(1, len(e.event_offsets_us))) AS position,
-    unnest(list_transform(
-      range(2, len(e.event_offsets_us) + 1), lambda i: e.event_offsets_us[i] - e.event_offsets_us[i - 1]
-    )) AS gap_us
-  FROM exchanges e
-  WHERE e.outcome = 'complete' AND e.streamed
-) gaps;
+    exchange_id, run, started_at, day, provider, model, group_time, group_1, group_2,
+    unnest(range(1, len(gaps) + 1)) AS position,
+    unnest(gaps) AS gap_us,
+    list_position(gaps, list_max(gaps)) AS longest_at
+  FROM (
+    SELECT
+      e.exchange_id, e.run, e.started_at, e.day, e.provider, e.group_time, e.group_1, e.group_2,
+      coalesce(e.model, e.response_model) AS model,
+      list_transform(list_zip(e.event_offsets_us[2:], e.event_offsets_us[:-2]), lambda pair: pair[1] - pair[2]) AS gaps
+    FROM grouped e
+    WHERE e.outcome = 'complete' AND e.streamed AND len(e.event_offsets_us) > 1
+  ) streams
+) pauses;
 
 -- What providers say of the cost of calls, beside ours. Bifrost says which tokens were billed: they count at our prices.
 CREATE VIEW reported_costs AS
@@ -96,49 +150,47 @@ SELECT
 FROM (SELECT *, json_extract(response_extra, '$.extra_fields.billed_usage') AS billed FROM exchanges)
 WHERE contains(response_extra, '"billed_usage"') AND json_type(billed) = 'OBJECT';
 
--- The names of the tools that a request offered.
-CREATE VIEW tool_sets AS
-SELECT
-  content_id,
-  array_to_string(
-    list_transform(
-      CAST(json_extract(json, '$[*]') AS JSON[]),
-      lambda tool: coalesce(
-        json_extract_string(tool, '$.function.name'), json_extract_string(tool, '$.name'),
-        json_extract_string(tool, '$.type'), '?')),
-    ', ') AS names
-FROM content
-WHERE kind IN ('tools', 'functions');
+-- The value of a header, of the first of that name.
+CREATE MACRO header(headers, wanted) AS list_extract(list_filter(headers, lambda one: one.name = wanted), 1).value;
 
--- What `--by` can name, as in `reports.GROUPS`.
-CREATE MACRO group_key("by", day, model, provider, host, run, end_user, key_id, conversation, tools, tier, outcome) AS
-  CASE "by"
-    WHEN 'day' THEN CAST(day AS VARCHAR)
-    WHEN 'model' THEN model
-    WHEN 'provider' THEN provider
-    WHEN 'host' THEN host
-    WHEN 'run' THEN run
-    WHEN 'user' THEN end_user
-    WHEN 'key' THEN key_id
-    WHEN 'conversation' THEN right(conversation, 12)
-    WHEN 'tools' THEN tools
-    WHEN 'tier' THEN tier
-    WHEN 'outcome' THEN outcome
-  END;
-
--- The exchanges with the one or two things that `--by` names; `group_day` puts days in order.
-CREATE VIEW grouped AS
+-- The exchanges with what they say of limits: how long to wait, what is left, and of those that were turned away whether
+-- the same request was sent again in the same run, how long after, and whether it was answered at last.
+CREATE VIEW limits AS
+WITH turned_away AS (
+  SELECT exchange_id, run, request_fingerprint, started_at + to_microseconds(ended_us) AS ended_at
+  FROM exchanges
+  WHERE status_code IN (429, 503, 529)
+),
+attempts AS (
+  SELECT
+    t.exchange_id,
+    epoch(min(a.started_at)) - epoch(any_value(t.ended_at)) AS retried_after_s,
+    bool_or(a.outcome = 'complete') AS came_through
+  FROM turned_away t
+  JOIN stored.exchanges a
+    ON a.request_fingerprint = t.request_fingerprint AND a.run = t.run AND a.started_at >= t.ended_at
+  GROUP BY t.exchange_id
+)
 SELECT
   e.*,
-  group_key(
-    getvariable('group_1'), e.day, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
-    e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
-  ) AS group_1,
-  group_key(
-    getvariable('group_2'), e.day, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
-    e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
-  ) AS group_2,
-  CASE WHEN getvariable('group_1') = 'day' THEN e.day END AS group_day
-FROM exchanges e
-LEFT JOIN (SELECT * FROM tool_sets WHERE 'tools' IN (getvariable('group_1'), getvariable('group_2'))) t
-  ON t.content_id = coalesce(e.tools_id, e.functions_id);
+  coalesce(e.status_code IN (429, 503, 529), FALSE) AS is_turned_away,
+  coalesce(
+    TRY_CAST(header(e.response_headers, 'retry-after-ms') AS DOUBLE) / 1000,
+    TRY_CAST(header(e.response_headers, 'retry-after') AS DOUBLE),
+    greatest(0, epoch(try_strptime(header(e.response_headers, 'retry-after'), '%a, %d %b %Y %H:%M:%S GMT'))
+      - epoch(e.started_at) - e.ended_us / 1000000.0)
+  ) AS retry_after_s,
+  TRY_CAST(coalesce(
+    header(e.response_headers, 'x-ratelimit-remaining-requests'),
+    header(e.response_headers, 'anthropic-ratelimit-requests-remaining'),
+    header(e.response_headers, 'x-ratelimit-remaining'),
+    header(e.response_headers, 'ratelimit-remaining')
+  ) AS BIGINT) AS remaining_requests,
+  TRY_CAST(coalesce(
+    header(e.response_headers, 'x-ratelimit-remaining-tokens'),
+    header(e.response_headers, 'anthropic-ratelimit-tokens-remaining')
+  ) AS BIGINT) AS remaining_tokens,
+  a.retried_after_s,
+  a.came_through
+FROM grouped e
+LEFT JOIN attempts a ON a.exchange_id = e.exchange_id;

@@ -4,88 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tapeline.pipeline.pricing import stored
 from tapeline.pipeline.render import cell
-from tapeline.pipeline.report_text import GROUPS, all_reports, find_report
+from tapeline.pipeline.report_text import GROUPS, all_reports
 from tapeline.pipeline.schema import COSTS
 
-from .support.journals import DAY_US, NOON_US, MadeUp, make_journal
+from .support.costs import CALLS, LONG, PRICED, document, money, rows
+from .support.journals import NOON_US, MadeUp, make_journal
 from .support.recorder import tapeline_here
-
-TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("look", "find")]
-LONG = "Once upon a time there was a prompt. " * 20
-ROUTER = {"host": "openrouter.ai", "model": "openai/gpt-4o-mini"}
-
-#: What is asked for and reported, and what it costs by the unit prices: gpt-4o 2.5, cached 1.25, output 10 dollars a
-#: million; gpt-4o-mini 0.15, 0.075, 0.6.
-CALLS: dict[str, tuple[dict[str, Any], str | None]] = {
-    "cached": (
-        {
-            "model": "gpt-4o",
-            "params": {"user": "ann", "tools": TOOLS},
-            "usage": {
-                "prompt_tokens": 1000,
-                "completion_tokens": 500,
-                "prompt_tokens_details": {"cached_tokens": 400},
-                "cost": 0.0070,
-            },
-        },
-        "0.007",
-    ),
-    "small": ({"params": {"user": "ann"}, "usage": {"prompt_tokens": 2000, "completion_tokens": 100}}, "0.00036"),
-    "next day": (
-        {
-            "model": "gpt-4o",
-            "params": {"user": "bob"},
-            "usage": {"prompt_tokens": 3000, "completion_tokens": 10, "cost": 0.008},
-            "started_at_us": NOON_US + DAY_US,
-        },
-        "0.0076",
-    ),
-    "failed with usage": (
-        {
-            "answered": {"error": {"message": "cut"}},
-            "usage": {"prompt_tokens": 100, "completion_tokens": 10},
-            "started_at_us": NOON_US + DAY_US,
-        },
-        "0.000021",
-    ),
-    "failed": ({"model": "gpt-4o", "status": 500, "usage": None}, None),
-    "nobody knows": ({"model": "nobody-knows", "usage": {"prompt_tokens": 5, "completion_tokens": 5}}, None),
-    "at home": ({"host": "localhost", "port": 8000, "usage": {"prompt_tokens": 1000, "completion_tokens": 0}}, None),
-    "no model": ({"model": "gpt-4o", "usage": {"prompt_tokens": 3, "completion_tokens": 1}}, "0.0000175"),
-}
-PRICED = {name: Decimal(cost) for name, (_, cost) in CALLS.items() if cost is not None}
 
 
 @pytest.fixture
 def recorded(data: Path) -> Path:
     make_journal(data, [MadeUp(content=name, **call) for name, (call, _) in CALLS.items()])
     return data
-
-
-def document(data: Path, *options: str) -> dict[str, Any]:
-    result = tapeline_here("report", *options, "--data", data, "--format", "json")
-    assert result.returncode == 0, result.stderr
-    return dict(json.loads(result.stdout, parse_float=Decimal))
-
-
-def rows(data: Path, *options: str) -> list[dict[str, Any]]:
-    return list(document(data, *options)["rows"])
-
-
-def money(*names: str) -> Decimal:
-    return sum((PRICED[name] for name in names), Decimal(0))
 
 
 def test_cost_by_day_and_model(recorded: Path) -> None:
@@ -299,110 +236,3 @@ def test_caches_saved_and_could_have_saved(data: Path) -> None:
     assert row["saved_usd"] == 64 * Decimal("1.25") / 1_000_000
     assert row["estimated_repeated_tokens"] == repeated > 0
     assert row["estimated_could_save_usd"] == repeated * Decimal("1.25") / 1_000_000
-
-
-def test_old_traffic_is_priced_as_of_another_day_and_nothing_is_changed(data: Path) -> None:
-    usage = {"prompt_tokens": 1000, "completion_tokens": 100}
-    make_journal(data, [MadeUp(model="o3", usage=usage)])
-    today, then = Decimal("0.0028"), Decimal("0.014")
-    assert [row["cost_usd"] for row in rows(data, "cost")] == [today]
-    found = document(data, "cost", "--prices-as-of", "2025-06-01")
-    assert [row["cost_usd"] for row in found["rows"]] == [then]
-    assert found["filters"] == {"prices_as_of": "2025-06-01T00:00:00+00:00"}
-    assert found["coverage"]["cost"]["with_note"] == 1
-    assert [row["cost_usd"] for row in rows(data, "cost")] == [today]
-
-
-def test_as_of_keeps_the_time_of_the_day(data: Path) -> None:
-    usage = {"prompt_tokens": 1000, "completion_tokens": 100}
-    call = {"host": "api.deepseek.com", "model": "deepseek-chat", "usage": usage}
-    make_journal(data, [MadeUp(**call), MadeUp(**call, started_at_us=NOON_US + 8 * 3_600_000_000)])  # type: ignore[arg-type]
-    (row,) = rows(data, "cost", "--prices-as-of", "2026-03-01")
-    peak, off_peak = 1000 * Decimal("0.27") + 100 * Decimal("1.1"), 1000 * Decimal("0.135") + 100 * Decimal("0.55")
-    assert row["cost_usd"] == (peak + off_peak) / 1_000_000
-
-
-@pytest.mark.slow
-def test_prices_of_ones_own_are_taken_from_the_data_directory_and_from_a_file(recorded: Path, tmp_path: Path) -> None:
-    before = rows(recorded, "cost", "--by", "provider")
-    own = recorded / "prices.toml"
-    own.write_text('[[price]]\nhost = "localhost"\ninput = 1\noutput = 1\n')
-    by_provider = {row["provider"]: row["cost_usd"] for row in rows(recorded, "cost", "--by", "provider")}
-    assert by_provider["localhost:8000"] == Decimal("0.001")
-    other = tmp_path / "other.toml"
-    other.write_text('[[price]]\nhost = "localhost:*"\ninput = 7\noutput = 1\n')
-    by_file = {
-        row["provider"]: row["cost_usd"] for row in rows(recorded, "cost", "--by", "provider", "--prices", str(other))
-    }
-    assert by_file["localhost:8000"] == Decimal("0.007")
-    assert {row["provider"]: row["cost_usd"] for row in rows(recorded, "cost", "--by", "provider")} == by_provider
-    own.unlink()
-    assert rows(recorded, "cost", "--by", "provider") == before
-
-
-def test_calls_that_come_later_are_priced_too(recorded: Path) -> None:
-    assert rows(recorded, "cost", "--by", "run")[0]["cost_usd"] == money(*PRICED)
-    call = MadeUp(model="gpt-4.1", usage={"prompt_tokens": 1000, "completion_tokens": 0})
-    make_journal(recorded, [call], recorder_id="recorder-2")
-    assert rows(recorded, "cost", "--by", "run")[0]["cost_usd"] == money(*PRICED) + Decimal("0.002")
-
-
-@pytest.mark.slow
-def test_a_plain_report_looks_up_no_prices(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "bring_up_to_date", lambda *_: pytest.fail("prices were looked up"))
-    for report in all_reports():
-        if not report.shows_money:
-            assert tapeline_here("report", report.name, "--data", recorded).returncode == 0
-    assert not find_report("usage").shows_money
-
-
-@pytest.mark.slow
-def test_the_list_is_imported_when_prices_are_looked_up_and_never_else(recorded: Path) -> None:
-    program = (
-        "import sys; from tapeline.pipeline.cli import main; main(sys.argv[1:]); print('genai_prices' in sys.modules)"
-    )
-    asked = (["--help"], ["report", "usage"], ["report", "cost"], ["report", "cost"])
-    imported = [
-        subprocess.run(
-            [sys.executable, "-P", "-c", program, *arguments],
-            env=os.environ | {"TAPELINE_DATA": str(recorded)},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.splitlines()[-1]
-        for arguments in asked
-    ]
-    assert imported == ["False", "False", "True", "False"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_costs_are_shown_where_nothing_can_be_written(recorded: Path) -> None:
-    assert tapeline_here("load", "--data", recorded).returncode == 0
-    recorded.chmod(0o500)
-    try:
-        assert rows(recorded, "cost", "--by", "run")[0]["cost_usd"] == money(*PRICED)
-    finally:
-        recorded.chmod(0o700)
-
-
-WRONG_USE = {
-    "a group that is none": (["cost", "--by", "nonsense"], "nonsense"),
-    "three groups": (["cost", "--by", "day,model,user"], "--by"),
-    "a group twice": (["cost", "--by", "day,day"], "--by"),
-    "a report that has no groups": (["usage", "--by", "user"], "usage"),
-    "a day that is none": (["cost", "--prices-as-of", "yesterday"], "yesterday"),
-    "a day for a report without money": (["usage", "--prices-as-of", "2026-01-01"], "usage"),
-    "a file for a report without money": (["usage", "--prices", "x.toml"], "usage"),
-    "a file that is not there": (["cost", "--prices", "no-such-file.toml"], "no-such-file.toml"),
-    "no other model": (["what-if"], "--model"),
-    "an unknown other model": (["what-if", "--model", "gpt-nobody"], "gpt-nobody"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_USE)
-def test_wrong_use_gets_one_clear_line(recorded: Path, name: str) -> None:
-    options, word = WRONG_USE[name]
-    result = tapeline_here("report", *options, "--data", recorded)
-    assert (result.returncode, result.stdout) == (2, "")
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert word in line

@@ -165,7 +165,10 @@ def test_no_line_of_the_recorders_log_acts_on_the_terminal(capsys: pytest.Captur
 
 
 FORGED = "Hi\nhow       status 200, complete\n\ntiming, ms\n  end               0.0\nanswer    finish reason stop"
-HEADINGS = ["exchange", "when", "where", "how", "goes", "error", "usage", "problem", "request", "answer", "timing,"]
+HEADINGS = [
+    *("exchange", "when", "where", "how", "goes", "error", "usage", "cost", "reported"),
+    *("problem", "request", "answer", "timing,"),
+]
 
 
 def test_no_line_of_strangers_passes_for_one_of_ours(data: Path) -> None:

@@ -144,7 +144,8 @@ def _kind(table: Table, column: str) -> str:
     value = next((row[position] for row in table.rows if row[position] is not None), None)
     if isinstance(value, date):
         return "T" if isinstance(value, datetime) else "D"
-    return "Q" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else "N"
+    is_figure = value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
+    return "Q" if is_figure else "N"
 
 
 def _position(table: Table, name: str) -> int:

@@ -153,6 +153,10 @@ WHERE contains(response_extra, '"billed_usage"') AND json_type(billed) = 'OBJECT
 -- The value of a header, of the first of that name.
 CREATE MACRO header(headers, wanted) AS list_extract(list_filter(headers, lambda one: one.name = wanted), 1).value;
 
+-- How long it is from a moment, in seconds of the epoch, to a time; 0 where that is over. `greatest` overlooks NULL.
+CREATE MACRO seconds_until(until, moment) AS
+  CASE WHEN epoch(until) > moment THEN epoch(until) - moment WHEN until IS NOT NULL THEN 0 END;
+
 -- The exchanges with what they say of limits: how long to wait, what is left, and of those that were turned away whether
 -- the same request was sent again in the same run, how long after, and whether it was answered at last.
 CREATE VIEW limits AS
@@ -177,8 +181,9 @@ SELECT
   coalesce(
     TRY_CAST(header(e.response_headers, 'retry-after-ms') AS DOUBLE) / 1000,
     TRY_CAST(header(e.response_headers, 'retry-after') AS DOUBLE),
-    greatest(0, epoch(try_strptime(header(e.response_headers, 'retry-after'), '%a, %d %b %Y %H:%M:%S GMT'))
-      - epoch(e.started_at) - e.ended_us / 1000000.0)
+    seconds_until(
+      try_strptime(header(e.response_headers, 'retry-after'), '%a, %d %b %Y %H:%M:%S GMT'),
+      epoch(e.started_at) + e.ended_us / 1000000.0)
   ) AS retry_after_s,
   TRY_CAST(coalesce(
     header(e.response_headers, 'x-ratelimit-remaining-requests'),

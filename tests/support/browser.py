@@ -34,13 +34,16 @@ class Opened:
     value: Any = None
 
 
-def open_page(page: Path, expression: str, **emulated: str) -> Opened:
-    """Open a file; skips the test where there is no Chromium. Media features are emulated by their names."""
+def open_page(page: Path, expression: str, width: int | None = None, **emulated: str) -> Opened:
+    """Open a file; skips the test where there is no Chromium. Media features are emulated by their names.
+
+    With a width in CSS pixels it is a phone of that width. A promise is waited for.
+    """
     program = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         pytest.skip("chromium is not installed")
     with _running(program) as address:
-        return asyncio.run(_open(address, page, expression, emulated))
+        return asyncio.run(_open(address, page, expression, width, emulated))
 
 
 @contextmanager
@@ -74,7 +77,7 @@ def _running(program: str) -> Iterator[str]:
                 process.stderr.close()
 
 
-async def _open(address: str, page: Path, expression: str, emulated: dict[str, str]) -> Opened:
+async def _open(address: str, page: Path, expression: str, width: int | None, emulated: dict[str, str]) -> Opened:
     opened = Opened()
     loaded = asyncio.Event()
     answers: dict[int, asyncio.Future[Any]] = {}
@@ -106,10 +109,14 @@ async def _open(address: str, page: Path, expression: str, emulated: dict[str, s
             await order(f"{domain}.enable", session)
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in emulated.items()]
         await order("Emulation.setEmulatedMedia", session, features=features)
+        if width is not None:
+            screen = {"width": width, "height": 2 * width, "deviceScaleFactor": 1, "mobile": True}
+            await order("Emulation.setDeviceMetricsOverride", session, **screen)
         await order("Page.navigate", session, url=page.as_uri())
         await asyncio.wait_for(loaded.wait(), STEP_SECONDS)
         await asyncio.sleep(_SETTLE_SECONDS)
-        evaluated = await order("Runtime.evaluate", session, expression=expression, returnByValue=True)
+        how = {"returnByValue": True, "awaitPromise": True}
+        evaluated = await order("Runtime.evaluate", session, expression=expression, **how)
         opened.value = evaluated["result"].get("value")
         listener.cancel()
     return opened

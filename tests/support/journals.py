@@ -49,6 +49,8 @@ class MadeUp:
     #: Microseconds from the start: the answer's body came, the exchange ended.
     answered_us: int = 150_000
     ended_us: int = 200_000
+    #: What came when, where it came in pieces: microseconds from the start, bytes.
+    pieces: list[tuple[int, bytes]] = field(default_factory=list)
     #: A new one if not given.
     exchange_id: str = ""
     #: What the journal says otherwise of the request, and of the end.
@@ -105,7 +107,8 @@ def write_exchanges(
                 "response_headers_us": min(100_000, exchange.answered_us),
             },
         )
-        writer.add("response", number, (exchange.answered_us, exchange.response))
+        for piece in exchange.pieces or [(exchange.answered_us, exchange.response)]:
+            writer.add("response", number, piece)
         if exchange.ended:
             writer.add("ending", number, {"how": "response", "ended_us": exchange.ended_us} | exchange.ending)
     return ids

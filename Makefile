@@ -35,8 +35,9 @@ test-real: setup ## record servers that nobody here wrote; the first time instal
 	@$(MAKE) --no-print-directory --jobs 2 $(REAL_SERVERS:%=$(VENV)-%/.ready)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/real
 
-bench: setup ## measure recording against mitmproxy alone, side by side
+bench: setup ## measure recording against mitmproxy alone, and how well a served recording keeps its times
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.timing
 
 stress: setup ## a thousand streams, a hundred thousand exchanges, an hour's stream, a full disk: ten minutes
 	@$(BIN)/python -m tests.stress

@@ -23,6 +23,8 @@ _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_START = max(len(start) for start in _STREAM_STARTS)
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 DONE = "[DONE]"
+# Before the text of a body that is no UTF-8.
+_BASE64 = "base64:"
 # A JSON object without choices that has one of these is an error: OpenAI's shape, and what web frameworks send.
 ERROR_FIELDS = ("error", "detail", "message")
 # Answers that need no choices, since one schema stands for all kinds (Bifrost: https://docs.getbifrost.ai/api-reference).
@@ -277,7 +279,17 @@ def body_text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        return "base64:" + base64.b64encode(data).decode("ascii")
+        return _BASE64 + base64.b64encode(data).decode("ascii")
+
+
+def body_data(text: str) -> bytes:
+    """The body that `body_text` was given."""
+    if text.startswith(_BASE64):
+        try:
+            return base64.b64decode(text.removeprefix(_BASE64), validate=True)
+        except ValueError:
+            pass  # a text that begins so
+    return text.encode()
 
 
 def _quoted(text: str) -> str:

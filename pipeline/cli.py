@@ -17,6 +17,7 @@ from .commands.doctor import doctor
 from .commands.load import load, seal
 from .commands.record import record
 from .commands.report import report, runs
+from .commands.serve import serve
 from .commands.show import show
 from .commands.sql import sql
 from .commands.tail import tail
@@ -37,7 +38,7 @@ def tapeline() -> None:
     """
 
 
-for command in (demo, record, load, report, runs, diff, show, tail, sql, doctor, seal):
+for command in (demo, record, load, report, runs, diff, show, tail, sql, serve, doctor, seal):
     tapeline.add_command(command)
 
 

@@ -22,6 +22,7 @@ MIN_CHARACTERS = 16
 # Stretches as long as a credential are hashed to compare them, which takes millionths of a second each.
 MAX_COMPARED_CHARACTERS = 65_536
 HASH_CHARACTERS = 8
+_NAME = re.compile(rf"\[redacted:([\w-]+):[0-9a-f]{{{HASH_CHARACTERS}}}\]")
 MAX_REMEMBERED = 50_000
 # Members that hold a credential whatever it looks like: LiteLLM's `api_key`, headers of remote tools, cloud accounts.
 SECRET_MEMBERS = frozenset(
@@ -195,6 +196,26 @@ class Redactor:
                 self.count += text.count(stretch)
                 return text.replace(stretch, self._name("credential", stretch))
         return text
+
+
+class UnsaltedRedactor(Redactor):
+    """Gives credentials names that are the same in every data directory, since they tell the kind alone."""
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    def _name(self, kind: str, _secret: str) -> str:
+        return f"[redacted:{kind}]"
+
+
+def unsalted(text: str) -> str:
+    """A text with the names of credentials as `UnsaltedRedactor` gives them."""
+    return _NAME.sub(r"[redacted:\1]", text)
+
+
+def has_redactions(text: str) -> bool:
+    """Whether names stand for credentials in a text, given by any redactor or by the recorder's masks."""
+    return _NAME.search(text) is not None
 
 
 def digest(secret: str, salt: bytes) -> str:

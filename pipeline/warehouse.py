@@ -326,13 +326,23 @@ def _insert_exchanges(connection: duckdb.DuckDBPyConnection, paths: list[Path]) 
 
 def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list[Path]) -> None:
     """Insert the files' rows."""
+    names = {"paths": [str(path) for path in paths]}
     columns = ", ".join(f'"{column.name}"' for column in dataset.columns)
-    conflict = " ON CONFLICT DO NOTHING" if dataset is CONTENT else ""
-    distinct = "DISTINCT ON (content_id) " if dataset is CONTENT else ""
+    if dataset is not CONTENT:
+        connection.execute(f"INSERT INTO stored.{dataset.name} SELECT {columns} FROM {_arriving(dataset)}", names)  # noqa: S608
+        return
+    # What one recording keeps without its text, another may have with it.
     connection.execute(
-        f"INSERT INTO stored.{dataset.name} SELECT {distinct}{columns} FROM {_arriving(dataset)}{conflict}",  # noqa: S608
-        {"paths": [str(path) for path in paths]},
+        f"UPDATE stored.content SET text = arriving.text, json = arriving.json FROM {_arriving(CONTENT)} arriving "  # noqa: S608
+        "WHERE content.content_id = arriving.content_id AND content.json IS NULL AND arriving.json IS NOT NULL",
+        names,
     )
+    for condition in ("json IS NOT NULL", "json IS NULL"):
+        connection.execute(
+            f"INSERT INTO stored.content SELECT DISTINCT ON (content_id) {columns} FROM {_arriving(CONTENT)} "  # noqa: S608
+            f"WHERE {condition} ON CONFLICT DO NOTHING",
+            names,
+        )
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, source: str, paths: Iterable[Path] = ()) -> dict[str, str]:

@@ -20,6 +20,7 @@ from tapeline.pipeline.withholding import withheld_content, without_content
 
 from .support.captured import JSON_HEADERS, captured
 from .support.journals import MadeUp, make_journal, recording, write_exchanges
+from .support.recorder import query
 
 SALT = b"salt" * 8
 SECRET = "sk-proj-" + "abcDEF0123456789" * 2
@@ -160,6 +161,20 @@ def test_nothing_is_left_of_it_while_the_recorder_goes_on(data: Path, about: dic
             if path.is_file():
                 assert SECRET.encode() not in path.read_bytes(), path
                 assert TOKEN.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("loaded_between", [True, False])
+@pytest.mark.parametrize("order", [("none", "all"), ("all", "none")])
+def test_what_another_recording_has_with_its_text_is_not_hidden(
+    data: Path, order: tuple[str, str], loaded_between: bool
+) -> None:
+    for number, content in enumerate(order):
+        make_journal(data, [MadeUp()], f"recorder-{number}", content, content=content)
+        if loaded_between:
+            query(data, "SELECT 1 AS one")
+    assert query(data, "SELECT text, json IS NOT NULL AS has_json FROM content") == [
+        {"text": "Hello!", "has_json": True}
+    ]
 
 
 def test_an_empty_credential_is_nowhere() -> None:

@@ -7,28 +7,20 @@ proxy, so that the recording shows the hosts that the calls name, and nothing le
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from . import warehouse
-from .errors import DataError
 from .provider import WORKLOAD, BuiltInProvider, Sent, dialect_for, reports_usage, run_workload
+from .recorder_process import recorder
 from .render import as_table
 from .report_text import find_report
 from .reports import Filters, run_report
 from .seal import seal
 
 REPORTS = ("usage", "latency", "finish-reasons", "errors")
-READY_SECONDS = 30.0
-STOP_SECONDS = 60.0
 NEXT_STEPS = """Look closer:
   tapeline tail --no-follow --data DATA
   tapeline report latency --provider aiand --run RUN --data DATA
@@ -41,14 +33,13 @@ With a program of your own:
   tapeline record --upstream https://api.openai.com/v1     (then OPENAI_BASE_URL as it prints)
   tapeline report
 """
-_ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+) is a proxy")
 
 
 def run_demo(data: Path, run: str) -> Iterator[str]:
     """Record the workload under the label `run`; gives the text to print, part by part."""
     with BuiltInProvider() as provider:
         yield f"A provider of chat completions answers on {provider.url}."
-        with _recorder(data, run, provider) as address:
+        with recorder(data, run, "--mode", f"upstream:{provider.url}") as address:
             yield f"A recorder passes {len(WORKLOAD)} calls on from {address}: five dialects, streams, tools, errors."
             run_workload(WORKLOAD, proxy=address, provider_url=provider.url)
         sent = provider.sent
@@ -64,43 +55,6 @@ def run_demo(data: Path, run: str) -> Iterator[str]:
         ).fetchone()
     yield _comparison(sent, recorded or (0, 0))
     yield _next_steps(data, run)
-
-
-@contextmanager
-def _recorder(data: Path, run: str, provider: BuiltInProvider) -> Iterator[str]:
-    """`tapeline record` as a process; gives the address that it prints."""
-    command = [sys.executable, "-P", "-m", "tapeline.pipeline", "record", "--data", str(data), "--run", run]
-    process = subprocess.Popen(
-        [*command, "--mode", f"upstream:{provider.url}"], stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    said: list[str] = []
-    address: list[str] = []
-    ready = threading.Event()
-
-    def listen() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line)
-            if found := _ADDRESS.search(line):
-                address.append(found.group(1))
-                ready.set()
-        ready.set()
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        if not ready.wait(READY_SECONDS) or not address:
-            raise DataError(f"The recorder did not start: {''.join(said).strip() or 'it said nothing'}")
-        yield address[0]
-        process.send_signal(signal.SIGINT)
-        if process.wait(STOP_SECONDS) != 0:
-            raise DataError(f"The recorder did not end well: {''.join(said).strip()}")
-    finally:
-        process.kill()
-        process.wait()
-        listener.join()
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 def _comparison(sent: list[Sent], recorded: tuple[int, int | None]) -> str:

@@ -15,6 +15,7 @@ from .errors import UsageError
 from .exchange import request_of
 from .jsontext import dumps
 from .matching import RecordedRequest, RecordedRequests, recorded_request
+from .payloads import payload_ids
 from .redaction import unsalted
 from .reports import Filters, fetch, set_filters
 
@@ -68,3 +69,21 @@ def _texts(connection: duckdb.DuckDBPyConnection, rows: list[Object]) -> dict[st
 
 def _models(rows: Iterable[Object]) -> list[str]:
     return sorted({row["model"] or row["response_model"] for row in rows} - {None})
+
+
+def read_contents(connection: duckdb.DuckDBPyConnection, rows: list[Object]) -> dict[str, str]:
+    """The JSON of all that these requests hold, payloads included, by its id."""
+    ids: set[str] = set()
+    for row in rows:
+        ids |= {*(row["message_ids"] or ()), row["tools_id"], row["functions_id"]} - {None}
+    contents = _json_of(connection, ids)
+    return contents | _json_of(connection, set().union(*map(payload_ids, contents.values())))
+
+
+def _json_of(connection: duckdb.DuckDBPyConnection, ids: set[str]) -> dict[str, str]:
+    _, found = fetch(
+        connection,
+        "SELECT content_id, json FROM stored.content WHERE content_id IN (SELECT unnest($ids)) AND json IS NOT NULL",
+        {"ids": sorted(ids)},
+    )
+    return dict(found)

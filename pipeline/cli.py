@@ -16,6 +16,7 @@ from .commands.diff import diff
 from .commands.doctor import doctor
 from .commands.load import load, seal
 from .commands.record import record
+from .commands.replay import replay
 from .commands.report import report, runs
 from .commands.serve import serve
 from .commands.show import show
@@ -38,7 +39,7 @@ def tapeline() -> None:
     """
 
 
-for command in (demo, record, load, report, runs, diff, show, tail, sql, serve, doctor, seal):
+for command in (demo, record, load, report, runs, diff, show, tail, sql, replay, serve, doctor, seal):
     tapeline.add_command(command)
 
 

@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     #: Data on disk cannot be read or written.
     DATA = 3
+    #: Not all requests that were sent again were answered.
+    UNANSWERED = 4
 
 
 class TapelineError(Exception):

@@ -12,11 +12,10 @@ import duckdb
 from .errors import UsageError
 from .flatten import rebuild_completion
 from .jsontext import loads
-from .payloads import restore
+from .question import rebuild_request
 from .reports import fetch
 
 Object = dict[str, Any]
-_LISTS = {"tools": "tools_id", "functions": "functions_id"}
 
 
 def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> Object:
@@ -36,16 +35,7 @@ def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> Object:
 
 def request_of(connection: duckdb.DuckDBPyConnection, row: Object) -> Any:
     """The request's JSON as it was sent, or its text where it was none; lists that were not stored are missing."""
-    if row["request_params"] is None:
-        return row["request_text"]
-    request = loads(row["request_params"])
-    if row["message_ids"] is not None:
-        messages = [_content(connection, content_id) for content_id in row["message_ids"]]
-        request["messages"] = restore(messages, lambda payload_id: _content(connection, payload_id))
-    for name, column in _LISTS.items():
-        if row[column] is not None:
-            request[name] = _content(connection, row[column])
-    return request
+    return rebuild_request(row, lambda content_id: _content(connection, content_id))
 
 
 def response_of(row: Object) -> Any:

@@ -17,6 +17,8 @@ REFERENCE = "$tapeline_payload"
 # An object of a user's that has either name among its members is kept behind this one.
 LITERAL = "$tapeline_literal"
 
+_REFERENCED = re.compile(rf'"{re.escape(REFERENCE)}":"([0-9a-f]+)"')
+
 # Shorter text costs less in its place than a reference and a row do.
 MIN_CHARACTERS = 1024
 # "data:image/png;base64," (RFC 2397); longer prefixes are no media types.
@@ -61,6 +63,11 @@ def restore(value: Any, text_of: Callable[[str], str | None]) -> Any:
     if value.keys() == {LITERAL}:
         value = value[LITERAL]
     return {name: restore(member, text_of) for name, member in value.items()}
+
+
+def payload_ids(json: str) -> set[str]:
+    """The ids of the payloads that the JSON of an extracted value refers to."""
+    return set(_REFERENCED.findall(json))
 
 
 def is_payload(text: str) -> bool:

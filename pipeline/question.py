@@ -7,6 +7,7 @@ parameter means is the provider's business: a value of an unexpected type leaves
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ from .answer import body_text
 from .decoding import ContentDecoder, whole_limit
 from .history import History, read_history
 from .jsontext import content_hash, dumps, loads, storable
-from .payloads import Payload, extract
+from .payloads import Payload, extract, restore
 from .redaction import Redactor
 
 # Column -> type; the field has the column's name.
@@ -115,6 +116,22 @@ def read_question(body: bytes, content_encoding: str = "", redactor: Redactor | 
         {name: value for name, value in (payload | ids).items() if name not in VOLATILE_FIELDS}
     )
     return Question(columns, (*contents, *map(_payload, payloads)), history, decoder.problem)
+
+
+def rebuild_request(columns: dict[str, Any], content_of: Callable[[str], Any]) -> Any:
+    """The request that `read_question` read, as JSON or as its text where it was none.
+
+    `content_of` gives the value of what `content` keeps by its id, None where it is missing.
+    """
+    if columns["request_params"] is None:
+        return columns["request_text"]
+    request = loads(columns["request_params"])
+    if columns["message_ids"] is not None:
+        request["messages"] = restore([content_of(content_id) for content_id in columns["message_ids"]], content_of)
+    for name, column in _LISTS.items():
+        if columns[column] is not None:
+            request[name] = content_of(columns[column])
+    return request
 
 
 def _parameters(payload: dict[str, Any]) -> dict[str, Any]:

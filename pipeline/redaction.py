@@ -213,11 +213,6 @@ def unsalted(text: str) -> str:
     return _NAME.sub(r"[redacted:\1]", text)
 
 
-def has_redactions(text: str) -> bool:
-    """Whether names stand for credentials in a text, given by any redactor or by the recorder's masks."""
-    return _NAME.search(text) is not None
-
-
 def digest(secret: str, salt: bytes) -> str:
     """The keyed hash by which a credential is known."""
     return hmac.new(salt, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

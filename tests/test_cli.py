@@ -216,7 +216,20 @@ def test_the_data_directory_comes_from_the_environment(recorded: Path) -> None:
 
 def test_help_is_there_for_every_command() -> None:
     listed = tapeline_here("--help").stdout
-    for command in ("demo", "record", "load", "report", "runs", "diff", "show", "tail", "sql", "serve", "doctor"):
+    for command in (
+        "demo",
+        "record",
+        "load",
+        "report",
+        "runs",
+        "diff",
+        "show",
+        "tail",
+        "sql",
+        "replay",
+        "serve",
+        "doctor",
+    ):
         assert f"\n  {command} " in listed
         result = tapeline_here(command, "--help")
         assert result.returncode == 0

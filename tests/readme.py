@@ -22,6 +22,7 @@ from .support.sdk.deviations import CLIENTS, read_kinds, read_versions
 from .support.systems import Line, System, all_systems
 
 HELP_WIDTH = 100
+EXAMPLE = Path(__file__).parent / "example" / "haiku.py"
 
 
 def command_list() -> str:
@@ -96,6 +97,11 @@ def redacted_formats() -> str:
 def demo_size() -> str:
     """What the demo's workload is."""
     return f"{len(WORKLOAD)} calls to {len({call.host for call in WORKLOAD})} hosts"
+
+
+def pytest_example() -> str:
+    """The tests that `test_pytest_plugin` runs."""
+    return f"```python\n{EXAMPLE.read_text('utf-8').rstrip()}\n```"
 
 
 def _columns(columns: tuple[Column, ...]) -> str:

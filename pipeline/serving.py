@@ -105,7 +105,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         began = time.monotonic()
-        body = self._read_body()
+        try:
+            body = self._read_body()
+        except ValueError as error:
+            # Where the request ends is not known.
+            self.close_connection = True
+            self._refuse(HTTPStatus.BAD_REQUEST, f"The request's body has no length: {error}.", "bad_request")
+            return
         target = urlsplit(self.path)
         if not target.path.rstrip("/").endswith(CHAT):
             self._refuse(HTTPStatus.NOT_FOUND, f"Unknown request URL: POST {self._path}.", "unknown_url")
@@ -185,14 +191,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return b"".join(self._read_chunks())
-        length = int(self.headers.get("Content-Length") or 0)
-        data = self.rfile.read(min(length, MAX_REQUEST_BYTES))
+        length = _size(self.headers.get("Content-Length") or "0", 10)
+        data = self.rfile.read(length)
         if len(data) < length:
             raise ConnectionAbortedError("the request is not whole")
         return data
 
     def _read_chunks(self) -> Iterator[bytes]:
-        while size := int(self.rfile.readline().strip().partition(b";")[0] or b"0", 16):
+        while size := _size(self.rfile.readline().decode("latin-1").partition(";")[0], 16):
             yield self.rfile.read(size)
             self.rfile.readline()
         while self.rfile.readline().strip():
@@ -201,6 +207,14 @@ class _Handler(BaseHTTPRequestHandler):
     @override
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: what a user has to know is told by `log`."""
+
+
+def _size(text: str, base: int) -> int:
+    """A length as it stands in HTTP. Raises ValueError for what is none, or more than a request may have."""
+    size = int(text.strip(), base)
+    if not 0 <= size <= MAX_REQUEST_BYTES:
+        raise ValueError(f"{size} bytes are none that it can have")
+    return size
 
 
 def serve(archive: Archive, *, host: str, port: int, speed: float) -> None:

@@ -194,6 +194,18 @@ def test_requests_come_in_chunks_and_compressed(data: Path) -> None:
         connection.close()
 
 
+@pytest.mark.parametrize("header", [b"Content-Length: many", b"Content-Length: -1", b"Transfer-Encoding: chunked"])
+def test_a_request_that_is_no_http_is_refused(data: Path, header: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    make_journal(data, [MadeUp()])
+    with server_of(data) as server:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as client:
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n%b\r\n\r\nno size\r\n" % header)
+            answer = client.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "bad_request"
+    assert capfd.readouterr().err == ""
+
+
 def test_a_stream_that_was_cut_breaks_off_and_a_truncated_one_ends(data: Path) -> None:
     make_journal(data, [streamed(event("Hel"), ended=False)], "recorder-1")
     make_journal(data, [streamed(event("Hel"), content="Truncated")], "recorder-2")

@@ -145,8 +145,7 @@ def test_nothing_that_strangers_wrote_is_more_than_text() -> None:
     assert "alert(1)" in before
     assert "<img" not in before + data
     assert text.count("<script") == 3
-    assert "\x1b" not in text
-    assert "\u202e" not in text
+    assert not set("\x1b\u202e") & set(before)
     assert json.loads(data.partition(">")[2])["calls"][0]["id"] == HOSTILE
 
 

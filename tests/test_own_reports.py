@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tapeline.pipeline.report_text import all_reports, read_report
 
 from .support.journals import MadeUp, make_journal
 from .support.recorder import tapeline_here
+from .support.streamed import said
 
 LONG_PROMPTS = """\
 -- Prompts of many tokens, by model.
@@ -39,6 +41,32 @@ def own(recorded: Path) -> Path:
     folder.mkdir()
     (folder / "long-prompts.sql").write_text(LONG_PROMPTS)
     return folder
+
+
+def test_the_examples_of_the_readme_are_reports(recorded: Path) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    section = text.partition("#### Reports of your own")[2].partition("\n### ")[0]
+    names = re.findall(r"\(`([\w-]+)\.sql`\)", section)
+    examples = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
+    assert len(names) == len(examples) == 3
+    tool_call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{"}}
+    calling = {"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", "tool_calls": [tool_call]}}
+    prompt = {"prompt_tokens": 10_000, "completion_tokens": 1}
+    streamed = said(20_000, 30_000)
+    make_journal(recorded, [MadeUp(answered={"choices": [calling]}, usage=prompt), streamed], "recorder-2")
+    (recorded / "queries").mkdir()
+    for name, example in zip(names, examples, strict=True):
+        (recorded / "queries" / f"{name}.sql").write_text(example)
+    found = {
+        name: json.loads(tapeline_here("report", name, "--data", recorded, "--format", "json").stdout)["rows"]
+        for name in names
+    }
+    model = "gpt-4o-mini"
+    assert found == {
+        "tools": [{"tool": "look", "model": model, "calls": 1, "broken": 1}],
+        "long-prompts": [{"user": None, "model": model, "calls": 1, "longest": 10_000, "cost_usd": 0.0015006}],
+        "waits": [{"hour": "2026-11-21 10:00", "model": model, "streams": 1, "first_token_ms": 20}],
+    }
 
 
 def calls(recorded: Path, *options: str | Path) -> list[int]:
@@ -127,9 +155,9 @@ def test_sql_that_fails_is_named_with_its_file(recorded: Path, own: Path, sql: s
 
 
 def test_a_chart_that_cannot_be_drawn_is_said(recorded: Path, own: Path) -> None:
-    for line, said in (("bar x=calls", "is no chart"), ("bar x=calls y=nothing", "has no column 'nothing'")):
+    for line, words in (("bar x=calls", "is no chart"), ("bar x=calls y=nothing", "has no column 'nothing'")):
         (own / "wrong.sql").write_text(f"-- Wrong.\n-- chart: {line}\nSELECT 1 AS calls")
-        assert said in complaint("wrong", "--data", recorded, "--format", "html")
+        assert words in complaint("wrong", "--data", recorded, "--format", "html")
 
 
 def test_the_built_in_ones_say_what_they_take() -> None:

@@ -48,8 +48,8 @@ _SPOKEN = (
 )
 # What an id ends in tells exchanges apart; what it begins with is the time.
 _ID_CHARACTERS = 8
-_MODEL_CHARACTERS = 20
-_TAIL = "{time:<8} {id:<8} {model:<20} {status:>6} {tokens:>11} {ttft:>7} {total:>8}  {end}"
+_MODEL_CHARACTERS = 18
+_TAIL = "{time:<8} {id:<8} {model:<18} {status:>6} {tokens:>11} {ttft:>7} {cost:>9}  {end}"
 TAIL_HEADING = _TAIL.format(
     time="time",
     id="id",
@@ -57,7 +57,7 @@ TAIL_HEADING = _TAIL.format(
     status="status",
     tokens="tokens",
     ttft="ttft ms",
-    total="total ms",
+    cost="cost USD",
     end="end",
 )
 
@@ -72,7 +72,7 @@ def tail_line(row: Object) -> str:
         status=cell("", row["status_code"]),
         tokens=f"{cell('', row['prompt_tokens'])}/{cell('', row['completion_tokens'])}",
         ttft=_whole_milliseconds(row["first_token_us"]),
-        total=_whole_milliseconds(row["ended_us"]),
+        cost=cell("cost_usd", row["cost_usd"])[:9],
         end=one_line(", ".join(reasons)) if row["outcome"] == "complete" else row["outcome"],
     )
 

@@ -64,7 +64,9 @@ def latest_exchanges(connection: duckdb.DuckDBPyConnection, after: int | None, m
     first = last - most if after is None or after > last else after
     columns, rows = fetch(
         connection,
-        "SELECT * FROM stored.exchanges WHERE rowid > $first AND rowid <= $last ORDER BY started_at, exchange_id",
+        "SELECT * FROM exchanges "
+        "WHERE exchange_id IN (SELECT exchange_id FROM stored.exchanges WHERE rowid > $first AND rowid <= $last) "
+        "ORDER BY started_at, exchange_id",
         {"first": first, "last": last},
     )
     return last, [dict(zip(columns, row, strict=True)) for row in rows]

@@ -17,11 +17,13 @@ from math import isfinite
 from typing import Any
 
 from rich import box
+from rich.bar import Bar
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from .chart_text import read_chart
 from .jsontext import dumps
 from .reports import Table
 
@@ -40,6 +42,7 @@ _READABLE_NAME = 12
 _NARROWEST_NAME = 8
 # A cell of a table on the terminal: a message may be a page long.
 _LONGEST_CELL = 60
+_BAR_WIDTH = 12
 
 
 def visible(text: str) -> str:
@@ -119,6 +122,7 @@ def as_table(table: Table) -> str:
     room = _Room(console.width, 1 + sides)
     shown = room.choose(columns)
     folded_to = room.fold([columns[position] for position in shown])
+    barred = _barred(table) if console.is_terminal and room.holds_bars([columns[at] for at in shown]) else None
     for position in shown:
         column = columns[position]
         grid.add_column(
@@ -127,11 +131,19 @@ def as_table(table: Table) -> str:
             overflow="fold",
             width=column.width(folded_to),
         )
+        if position == barred:
+            grid.add_column(width=_BAR_WIDTH)
+    most = max((row[barred] or 0 for row in table.rows), default=0) if barred is not None else 0
     above: list[str] = []
     for row in table.rows:
         cells = [cell(column, value) for column, value in zip(table.columns, row, strict=True)]
         visible_cells = _without_repeats(cells, above, row)
-        grid.add_row(*(Text(visible_cells[position]) for position in shown))
+        shapes: list[RenderableType] = []
+        for position in shown:
+            shapes.append(Text(visible_cells[position]))
+            if position == barred:
+                shapes.append(Bar(float(most) or 1.0, 0, float(row[barred] or 0)))
+        grid.add_row(*shapes)
         above = cells
     with console.capture() as capture:
         console.print(Text(table.title, style="bold"))
@@ -141,6 +153,17 @@ def as_table(table: Table) -> str:
         if table.coverage:
             console.print(Text(coverage_line(table.coverage), style="dim"))
     return capture.get()
+
+
+def _barred(table: Table) -> int | None:
+    """The column of figures that the report's first chart draws as bars, where all rows are drawn."""
+    charts = [read_chart(line, table.name) for line in table.charts[:1]]
+    for chart in charts:
+        for name in (*chart.x, *chart.y) if chart.mark == "bar" and chart.where is None else ():
+            position = table.columns.index(name) if name in table.columns else None
+            if position is not None and any(_is_number(row[position]) for row in table.rows):
+                return position
+    return None
 
 
 def _left_out(columns: list[_Column], shown: list[int]) -> str:
@@ -195,6 +218,11 @@ class _Room:
             if columns[position].is_numeric and is_too_wide(_NARROWEST_NAME):
                 shown.remove(position)
         return shown
+
+    def holds_bars(self, columns: list[_Column]) -> bool:
+        """Whether bars find room beside all columns, none of them folded."""
+        bars = _Column("", _BAR_WIDTH, _BAR_WIDTH, says_nothing=False, is_numeric=True)
+        return self._holds([*columns, bars], _LONGEST_CELL)
 
     def fold(self, columns: list[_Column]) -> int:
         """How many characters a line names may have, so that nothing is cut."""

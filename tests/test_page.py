@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tapeline.pipeline.chart_text import read_chart
 from tapeline.pipeline.errors import UsageError
-from tapeline.pipeline.page.charts import read_chart, specifications
+from tapeline.pipeline.page.charts import specifications
 from tapeline.pipeline.page.document import page
 from tapeline.pipeline.page.waterfall import COLUMNS, waterfall
 from tapeline.pipeline.reports import Table

@@ -159,3 +159,30 @@ def test_what_says_nothing_gives_way_first_and_a_note_tells(monkeypatch: pytest.
     assert "No room for: said, other. --format json has all." in lines
     (note,) = [line for line in at_width(monkeypatch, WIDE, 64) if line.startswith("No room for: ")]
     assert note.startswith("No room for: said, other, last (bytes). ")
+
+
+CHARTED = Table(
+    "r",
+    "A title.",
+    ["model", "calls", "day"],
+    [("a", 40, "x"), ("b", 10, "y"), ("c", None, "z")],
+    charts=("bar x=calls y=model",),
+)
+
+
+def test_figures_that_a_chart_is_of_have_small_bars_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = [
+        line.count("█") for line in at_width(monkeypatch, CHARTED, 80) if line.startswith(" ") and "calls" not in line
+    ]
+    assert [count for count in bars if count] == [12, 3]
+    assert not any("█" in line for line in at_width(monkeypatch, CHARTED, 24))
+    monkeypatch.delenv("FORCE_COLOR")
+    assert "█" not in as_table(CHARTED)
+
+
+def test_who_wants_no_colour_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert re.search("\x1b\\[[0-9;]*3[0-9]", as_table(CHARTED))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search("\x1b\\[[0-9;]*3[0-9]", as_table(CHARTED))

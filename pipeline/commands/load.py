@@ -7,24 +7,16 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import UsageError
-from .options import data_option, note
+from .options import NOTHING_THERE, data_option, note, seal_and_load
 
 
 @click.command()
 @data_option
 def load(directory: DataDirectory) -> None:
     """Seal what recorders have left and load what is new; reports do it by themselves."""
-    from .. import warehouse
-    from ..seal import seal as seal_now
-
     if not directory.root.is_dir():
-        raise UsageError(f"{directory.root} does not exist: record something first, or name another with --data.")
-    sealed = seal_now(directory)
-    loaded = warehouse.load(directory)
-    for problem in sealed.problems + loaded.problems:
-        note(problem)
-    if loaded.rebuilt:
-        note(f"The warehouse was made anew from the dataset: {loaded.rebuilt}.")
+        raise UsageError(NOTHING_THERE.format(directory.root))
+    sealed, loaded = seal_and_load(directory)
     click.echo(
         f"sealed: {sealed.exchanges:,} exchanges in {sealed.batches:,} batches of {sealed.recorders:,} recorders"
     )

@@ -15,13 +15,17 @@ import click
 from tapeline.addons.tapeline_paths import DEFAULT_DATA, DataDirectory
 
 from ..errors import UsageError
+from .waiting import waiting
 
 if TYPE_CHECKING:
     import duckdb
 
     from ..reports import Filters, Table
+    from ..seal import Sealed
+    from ..warehouse import Loaded
 
 Command = Callable[..., Any]
+NOTHING_THERE = "{} does not exist: record something first, or name another with --data."
 FORMATS = ("table", "json", "csv", "markdown")
 
 
@@ -123,31 +127,43 @@ def ready_with_prices(
     file = read_prices_file(prices) if prices is not None else own_prices_file(directory)
     ready = ready_to_query(directory)
     if prices is None and os.access(directory.root, os.W_OK):
-        bring_up_to_date(directory, file)
+        with waiting("Pricing calls"):
+            bring_up_to_date(directory, file)
     with ready as connection:
-        use_prices(connection, file, as_of)
-        if model is not None:
-            use_model(connection, file, model, as_of)
+        with waiting("Pricing calls"):
+            use_prices(connection, file, as_of)
+            if model is not None:
+                use_model(connection, file, model, as_of)
         yield connection
 
 
 def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """Seal and load what is new, then connect; what went wrong on the way is said on stderr."""
     from .. import warehouse
-    from ..seal import seal
 
     if not directory.root.is_dir():
-        raise UsageError(f"{directory.root} does not exist: record something first, or name another with --data.")
+        raise UsageError(NOTHING_THERE.format(directory.root))
     if not os.access(directory.root, os.W_OK) and directory.warehouse.exists():
         note(f"{directory.root} cannot be written: what is not loaded yet stays out.")
         return warehouse.querying(directory)
-    sealed = seal(directory)
-    loaded = warehouse.load(directory)
+    seal_and_load(directory)
+    return warehouse.querying(directory)
+
+
+def seal_and_load(directory: DataDirectory) -> tuple[Sealed, Loaded]:
+    """Seal and load what is new; what went wrong on the way is said on stderr."""
+    from .. import warehouse
+    from ..seal import seal
+
+    with waiting("Sealing what was recorded"):
+        sealed = seal(directory)
+    with waiting("Loading what is new"):
+        loaded = warehouse.load(directory)
     if loaded.rebuilt:
         note(f"The warehouse was made anew from the dataset: {loaded.rebuilt}.")
     for problem in sealed.problems + loaded.problems:
         note(problem)
-    return warehouse.querying(directory)
+    return sealed, loaded
 
 
 def put_out(table: Table, form: str, output: Path | None) -> None:

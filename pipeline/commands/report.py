@@ -26,6 +26,7 @@ from .options import (
     ready_with_prices,
     write_out,
 )
+from .waiting import waiting
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -97,7 +98,7 @@ def report(
 
     check_filters(chosen, looks_at)
     values_of(chosen, looks_at)
-    with _ready(directory, [chosen], looks_at, prices) as connection:
+    with _ready(directory, [chosen], looks_at, prices) as connection, waiting("Working the report out"):
         table = run_report(connection, chosen, looks_at)
     if name is None and form == "table" and output is None:
         click.echo(_listing(all_reports(own)))
@@ -140,7 +141,7 @@ def _put_out_page(
 
     if len(wanted) == 1:
         filters = _of_the_other_model(wanted[0], filters)
-    with _ready(directory, wanted, filters, prices) as connection:
+    with _ready(directory, wanted, filters, prices) as connection, waiting("Working the reports out"):
         text = page_of(connection, wanted, filters)
     if opens and output is None:
         directory.create()

@@ -19,8 +19,8 @@ from .options import data_option, output_options, put_out, ready_with_prices, ut
 def sql(query: str, directory: DataDirectory, form: str, output: Path | None) -> None:
     """Ask the warehouse in SQL, which is DuckDB's; it cannot be changed by it.
 
-    The views are exchanges, choices, tool_calls, messages, event_gaps, content and losses; what each call cost is in
-    exchanges.
+    The views are exchanges, choices, tool_calls, messages, event_gaps, limits, content and losses; what each call
+    cost is in exchanges.
 
     \b
     tapeline sql "SELECT model, count(*) FROM exchanges GROUP BY model"

@@ -8,7 +8,7 @@ import click
 
 from tapeline.addons.tapeline_paths import DataDirectory
 
-from .options import data_option, ready_to_query
+from .options import data_option, ready_with_prices
 
 # How often new exchanges are looked for.
 POLL_SECONDS = 2.0
@@ -25,7 +25,7 @@ def tail(directory: DataDirectory, lines: int, follow: bool) -> None:
 
     last_row = None
     while True:
-        with ready_to_query(directory) as connection:
+        with ready_with_prices(directory) as connection:
             if last_row is None:
                 click.echo(TAIL_HEADING)
             last_row, rows = latest_exchanges(connection, last_row, lines)

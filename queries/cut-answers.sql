@@ -4,17 +4,6 @@
 -- all choices asked for under that limit that came whole. completion tokens are the median of the calls with a cut
 -- choice, of all their choices together.
 -- chart: bar x=cut y=model title="Choices cut for length"
-WITH limited AS (
-  SELECT
-    c.model,
-    coalesce(e.max_completion_tokens, e.max_tokens) AS token_limit,
-    c.finish_reason,
-    e.exchange_id,
-    e.completion_tokens
-  FROM choices c
-  JOIN exchanges e ON e.exchange_id = c.exchange_id
-  WHERE c.outcome = 'complete'
-)
 SELECT
   model,
   token_limit AS "limit",
@@ -24,7 +13,8 @@ SELECT
   CAST(percentile_cont(0.5) WITHIN GROUP (
     ORDER BY CASE WHEN finish_reason = 'length' THEN completion_tokens END
   ) AS DOUBLE) AS completion_tokens
-FROM limited
+FROM choices
+WHERE outcome = 'complete'
 GROUP BY model, token_limit
 HAVING count(CASE WHEN finish_reason = 'length' THEN 1 END) > 0
 ORDER BY cut DESC, model NULLS LAST, token_limit NULLS LAST

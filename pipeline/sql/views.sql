@@ -74,6 +74,8 @@ SELECT
   e.exchange_id, e.run, e.started_at, e.day, e.provider, e.host, e.streamed, e.outcome,
   e.group_time, e.group_1, e.group_2,
   coalesce(e.model, e.response_model) AS model,
+  coalesce(e.max_completion_tokens, e.max_tokens) AS token_limit,
+  e.completion_tokens,
   c.choice.index AS choice_index,
   c.choice.role AS role,
   c.choice.content AS content,

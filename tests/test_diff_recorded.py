@@ -12,6 +12,7 @@ import pytest
 from tapeline.pipeline.provider import ANSWERS, Answer, BuiltInProvider, Call, run_workload
 
 from .support.recorder import RunningRecorder, tapeline
+from .support.serving import serving
 from .support.wire import PATH
 
 pytestmark = pytest.mark.slow
@@ -48,8 +49,8 @@ def changed_answers() -> dict[str, tuple[Answer, ...]]:
     return answers
 
 
-def record(data: Path, run: str, provider: BuiltInProvider) -> None:
-    with RunningRecorder(data, "--run", run, "--upstream", provider.url) as recorder:
+def record(data: Path, run: str, upstream: str) -> None:
+    with RunningRecorder(data, "--run", run, "--upstream", upstream) as recorder:
         results = run_workload(CALLS, proxy=None, provider_url=recorder.address, concurrency=2)
         assert {result.status for result in results} == {200, 503}
         recorder.stop()
@@ -59,10 +60,12 @@ def record(data: Path, run: str, provider: BuiltInProvider) -> None:
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("comparison") / "data"
     with BuiltInProvider(pace=0) as provider:
-        record(data, "before", provider)
-        record(data, "again", provider)
+        record(data, "before", provider.url)
+        record(data, "again", provider.url)
+        with serving(data, "before") as served:
+            record(data, "served", served.url)
         provider.answers = changed_answers()
-        record(data, "after", provider)
+        record(data, "after", provider.url)
     return data
 
 
@@ -78,6 +81,11 @@ def test_the_same_answers_recorded_twice_do_not_differ(recordings: Path) -> None
     timed = {one["figure"]: one["pairs"] for one in document["figures"]}
     assert timed["ttft"] == len(MODELS) - 1
     assert timed["total"] == len(CALLS) - 2
+
+
+def test_answers_from_the_recording_do_not_differ_from_it(recordings: Path) -> None:
+    code, document = compared(recordings, "served", "--fail-on", "outcome,finish_reason,tool_calls,text")
+    assert (code, document["pairs"], document["changed"], document["unpaired"]) == (0, len(CALLS), 0, [])
 
 
 def test_what_the_provider_says_otherwise_is_found_streamed_and_not(recordings: Path) -> None:

@@ -97,8 +97,12 @@ def wait_until_recorded(directory: DataDirectory, run: str) -> None:
 
 
 def plan_table(plan: Plan) -> Table:
-    """What would be sent, a line a model, with the tokens that it took when it was recorded."""
-    columns = ["model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by"]
+    """What would be sent, a line a model, with the tokens that it took when it was recorded and what these cost.
+
+    Where another model is asked, they are priced as that model's, if the connection that planned shows such prices.
+    """
+    columns = ["model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by", "cost_usd", "priced"]
+    cost = "what_if_cost_usd" if "model" in plan.changes else "cost_usd"
     models: dict[str, list[dict[str, Any]]] = {}
     for sending in plan.sendings:
         model = plan.changes.get("model", sending.row["model"])
@@ -110,17 +114,19 @@ def plan_table(plan: Plan) -> Table:
             _sum(members, "prompt_tokens"),
             _sum(members, "completion_tokens"),
             sum(row["prompt_tokens"] is not None for row in members),
+            _sum(members, cost),
+            sum(row[cost] is not None for row in members),
         )
         for model, members in sorted(models.items())
     ]
     title = (
         f"{len(plan.sendings):,} requests would be sent and {len(plan.refused):,} cannot be; "
-        "tokens are those of the recording."
+        "tokens are those of the recording, costs an estimate by them."
     )
     return Table("replay", title, columns, rows)
 
 
-def _sum(rows: list[dict[str, Any]], column: str) -> int | None:
+def _sum(rows: list[dict[str, Any]], column: str) -> Any:
     reported = [row[column] for row in rows if row[column] is not None]
     return sum(reported) if reported else None
 

@@ -172,7 +172,9 @@ def read_time(name: str, text: str) -> datetime:
 def coverage(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What the figures under the filters that are set rest on."""
     look_at_prices(connection, wanted=False)
-    return _row(connection, "coverage")
+    basis = _row(connection, "coverage")
+    look_at_prices(connection, wanted=True)
+    return basis
 
 
 def _row(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:

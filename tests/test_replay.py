@@ -218,10 +218,18 @@ def test_a_dry_run_sends_nothing_and_counts(data: Path) -> None:
     )
     result = tapeline_here(*arguments, "--format", "json")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["rows"] == [
-        {"model": "b", "requests": 2, "prompt_tokens": None, "completion_tokens": None, "usage_reported_by": 0},
-        {"model": "gpt-4o-mini", "requests": 6, "prompt_tokens": 18, "completion_tokens": 12, "usage_reported_by": 6},
+    columns = ("model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by", "cost_usd", "priced")
+    # 15 cents for a million tokens asked, 60 for a million answered.
+    assert [tuple(row[name] for name in columns) for row in json.loads(result.stdout)["rows"]] == [
+        ("b", 2, None, None, 0, None, 0),
+        ("gpt-4o-mini", 6, 18, 12, 6, pytest.approx(18 * 0.15e-6 + 12 * 0.60e-6), 6),
     ]
+    dearer = tapeline_here(*arguments, "--format", "json", "--model", "openai/gpt-4o").stdout
+    (row,) = json.loads(dearer)["rows"]
+    assert (row["requests"], row["cost_usd"], row["priced"]) == (8, pytest.approx(18 * 2.5e-6 + 12 * 10e-6), 6)
+    unknown = tapeline_here(*arguments, "--format", "json", "--model", "qwen3")
+    assert (json.loads(unknown.stdout)["rows"][0]["cost_usd"], unknown.returncode) == (None, 0)
+    assert "--model qwen3" in unknown.stderr
     assert "8 requests would be sent and 0 cannot be" in tapeline_here(*arguments).stdout
     assert query(data, "SELECT DISTINCT run FROM exchanges") == [{"run": "before"}]
 

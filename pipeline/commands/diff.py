@@ -9,7 +9,7 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import ExitCode
-from .options import data_option, note, output_option, ready_to_query, utf8, write_out
+from .options import data_option, note, output_option, ready_with_prices, utf8, write_out
 from .waiting import waiting
 
 FORMS = ("table", "json", "markdown", "html", "junit")
@@ -74,7 +74,7 @@ def diff(
     from ..diff.run import Comparison, compare
 
     wanted = Comparison(base, candidate, match, tuple(read_rules(rules)) if rules is not None else (), limit)
-    with ready_to_query(directory) as connection, waiting("Comparing answers"):
+    with ready_with_prices(directory) as connection, waiting("Comparing answers"):
         result = compare(connection, wanted)
     write_out(put_in_form(form, result), output)
     for judged in result.judged:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import ExitCode, UsageError
-from .options import data_option, note, output_options, put_out, ready_to_query
+from .options import data_option, note, output_options, put_out, ready_to_query, ready_with_prices
 
 if TYPE_CHECKING:
+    import duckdb
+
     from ..replay import Replay
     from ..replay_plan import Plan
 
@@ -97,13 +99,29 @@ def replay(
     )
     if resume:
         wait_until_recorded(directory, wanted.new_run)
-    with ready_to_query(directory) as connection:
-        plan = prepare(connection, wanted)
+    with ExitStack() as stack:
+        plan = prepare(_ready_to_plan(stack, directory, wanted, prices=dry_run), wanted)
     _name_refused(plan)
     if dry_run:
         put_out(plan_table(plan), form, output)
         return ExitCode.OK
     return _send(directory, wanted, plan, key_env)
+
+
+def _ready_to_plan(
+    stack: ExitStack, directory: DataDirectory, wanted: Replay, *, prices: bool
+) -> duckdb.DuckDBPyConnection:
+    """A connection, with prices if they are wanted: those of the model that is to be asked, if they are known."""
+    if not prices:
+        return stack.enter_context(ready_to_query(directory))
+    model = wanted.changes.get("model")
+    try:
+        return stack.enter_context(ready_with_prices(directory, model=model))
+    except UsageError as unknown:
+        if model is None:
+            raise
+        note(str(unknown))
+        return stack.enter_context(ready_with_prices(directory))
 
 
 def _send(directory: DataDirectory, wanted: Replay, plan: Plan, key_env: str) -> int:

@@ -19,7 +19,7 @@ CREATE OR REPLACE TEMP TABLE answers (
 );
 
 -- name: add_side
--- Times count where the answer came whole. A warehouse without prices has no `cost_usd`, which then is NULL.
+-- Times count where the answer came whole.
 INSERT INTO answers
 SELECT
   $side,
@@ -32,10 +32,10 @@ SELECT
   e.prompt_tokens,
   e.completion_tokens,
   e.total_tokens,
-  e.cost_usd,
+  CAST(e.cost_usd AS DOUBLE),
   CASE WHEN e.streamed AND e.outcome = 'complete' THEN e.first_token_us / 1000.0 END,
   CASE WHEN e.outcome = 'complete' THEN e.ended_us / 1000.0 END
-FROM (SELECT * FROM exchanges UNION ALL BY NAME SELECT CAST(NULL AS DOUBLE) AS cost_usd WHERE false) e
+FROM exchanges e
 LEFT JOIN keys k ON k.exchange_id = e.exchange_id;
 
 -- name: pairs

@@ -73,22 +73,34 @@ def load(directory: DataDirectory) -> Loaded:
 @contextmanager
 def querying(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only connection to the warehouse as it is. Raises DataError where a query meets damage in it."""
+    with _naming_damage(directory), _connection(directory.warehouse, read_only=True) as connection:
+        yield connection
+
+
+@contextmanager
+def changing(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that may write what follows from the rows; loads wait for it as it waits for them.
+
+    Raises DataError where it meets damage, or cannot write.
+    """
+    with (
+        _naming_damage(directory),
+        _loading(directory),
+        _connection(directory.warehouse, read_only=False) as connection,
+    ):
+        yield connection
+
+
+@contextmanager
+def _naming_damage(directory: DataDirectory) -> Iterator[None]:
     try:
-        with _connection(directory.warehouse, read_only=True) as connection:
-            yield connection
+        yield
     except (duckdb.Error, TapelineError) as error:
         if not _is_damage(error if isinstance(error, duckdb.Error) else error.__cause__):
             raise
         raise DataError(
             f"{directory.warehouse} is damaged: delete it, and it is made anew from the dataset."
         ) from error
-
-
-@contextmanager
-def changing(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that may write what follows from the rows; loads wait for it as it waits for them."""
-    with _loading(directory), _connection(directory.warehouse, read_only=False) as connection:
-        yield connection
 
 
 @contextmanager

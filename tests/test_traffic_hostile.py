@@ -192,8 +192,9 @@ def test_figures_that_cannot_be_are_not_made_up(met: dict[str, Met]) -> None:
 def test_every_report_stands_it(met: dict[str, Met]) -> None:
     data = met["depth"].data
     for report in all_reports():
-        for form in ("table", "json", "csv", "markdown"):
-            result = tapeline_here("report", report.name, "--format", form, "--data", data)
+        for form in ("table", "json", "csv", "markdown", "html"):
+            other = ("--model", "openai/gpt-4o") if report.compares_prices else ()
+            result = tapeline_here("report", report.name, *other, "--format", form, "--data", data)
             assert result.returncode == 0, (report.name, form, result.stderr)
     for one in met.values():
         assert tapeline_here("show", one.row["exchange_id"], "--data", data).returncode == 0

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from .support.browser import open_page
@@ -101,7 +102,9 @@ def test_tables_sort_by_what_figures_are(page: Path) -> None:
 
 def test_figures_on_the_page_are_those_of_json(page: Path, recorded: Path) -> None:
     shown = open_page(page, LOOK).value["tables"]
-    for name in ("usage", "cost", "latency", "answers", "rate-limits"):
+    names = [name for name in shown if name != "one-call"]
+    assert len(names) > 10
+    for name in names:
         told = json.loads(tapeline_here("report", name, "--data", recorded, "--format", "json").stdout)["rows"]
         assert len(shown[name]) == len(told)
         for cells, row in zip(shown[name], told, strict=True):
@@ -121,6 +124,14 @@ def rounded(text: str, value: float) -> float:
     """The value to as many digits as the page gives it."""
     digits = len(text.removesuffix(" %").partition(".")[2])
     return round(value * 100 if text.endswith(" %") else value, digits)
+
+
+def test_it_can_be_opened_at_once(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(click, "launch", opened.append)
+    result = tapeline_here("report", "usage", "--data", recorded, "--open")
+    assert (result.returncode, opened) == (0, [(recorded / "report.html").as_uri()]), result.stderr
+    assert (recorded / "report.html").stat().st_mode & 0o077 == 0
 
 
 def test_it_stands_on_a_phone(page: Path) -> None:

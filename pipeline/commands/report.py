@@ -146,6 +146,7 @@ def _put_out_page(
     if opens and output is None:
         directory.create()
         output = directory.root / "report.html"
+        output.touch(mode=0o600)
     write_out(text, output)
     if opens and output is not None:
         click.launch(output.resolve().as_uri())

@@ -33,9 +33,9 @@ COPY (
     'openai' AS provider,
     'gpt-4o-mini' AS model,
     md5(CAST(i % (pairs * 9 // 10) AS VARCHAR)) AS request_fingerprint,
-    200 AS status_code,
+    CAST(200 AS BIGINT) AS status_code,
     true AS streamed,
-    [{
+    CAST([{
       'index': 0, 'role': 'assistant',
       'content': array_to_string(list_transform(
         range($words),
@@ -43,7 +43,7 @@ COPY (
       ), ' '),
       'refusal': NULL, 'reasoning': NULL, 'finish_reason': 'stop',
       'tool_calls': NULL, 'logprobs': NULL, 'extra': NULL
-    }] AS choices,
+    }] AS {choices}) AS choices,
     100 + i % 400 AS prompt_tokens,
     200 + i % 50 AS completion_tokens,
     300 + i % 450 AS total_tokens,
@@ -63,7 +63,7 @@ def main() -> None:
         directory.create()
         for run in ("base", "candidate"):
             make_recording(directory, run, pairs)
-        loading = timed(lambda: warehouse.load(directory))
+        loading = timed(lambda: load(directory))
         with warehouse.querying(directory) as connection:
             began, began_cpu = time.perf_counter(), time.process_time()
             result = compare(connection, Comparison("base", "candidate", rules=tuple(read_rules(RULES))))
@@ -78,12 +78,21 @@ def main() -> None:
     )
 
 
+def load(directory: DataDirectory) -> None:
+    """Load all of it, or fail."""
+    loaded = warehouse.load(directory)
+    assert not loaded.problems, loaded.problems
+
+
 def make_recording(directory: DataDirectory, run: str, pairs: int) -> None:
     """A day of a dataset, written at once."""
     folder = directory.dataset("exchanges") / "date=2026-11-21"
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"run": run, "pairs": pairs, "words": WORDS, "changed": run == "candidate"}
-    duckdb.execute(_EXCHANGES.replace("{path}", str(folder / f"{run}-1.parquet")), parameters)
+    sql = _EXCHANGES.replace("{path}", str(folder / f"{run}-1.parquet")).replace(
+        "{choices}", warehouse.KINDS["choices"]
+    )
+    duckdb.execute(sql, parameters)
 
 
 def timed(action: object) -> float:

@@ -14,6 +14,7 @@ import click
 from .commands.demo import demo
 from .commands.diff import diff
 from .commands.doctor import doctor
+from .commands.export import export
 from .commands.load import load, seal
 from .commands.record import record
 from .commands.replay import replay
@@ -39,7 +40,7 @@ def tapeline() -> None:
     """
 
 
-for command in (demo, record, load, report, runs, diff, show, tail, sql, replay, serve, doctor, seal):
+for command in (demo, record, load, report, runs, diff, show, tail, sql, replay, serve, export, doctor, seal):
     tapeline.add_command(command)
 
 

@@ -1,0 +1,91 @@
+"""`tapeline export`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tapeline.addons.tapeline_paths import DataDirectory
+
+from ..errors import UsageError
+from .options import (
+    data_option,
+    filter_options,
+    filters_from,
+    format_option,
+    note,
+    output_option,
+    ready_to_query,
+    ready_with_prices,
+)
+
+if TYPE_CHECKING:
+    from ..export.selection import Count, Exchange
+
+    Lines = Callable[[Iterable[Exchange], Count], Iterator[str]]
+
+FORMS = ("pairs", "finetune", "batch")
+
+
+@click.command()
+@filter_options
+@format_option(FORMS)
+@output_option
+@data_option
+def export(directory: DataDirectory, form: str, output: Path | None, **filters: Any) -> None:
+    """Give exchanges to other programs.
+
+    \b
+    pairs      JSON Lines: request, answer and what was measured, as `tapeline show --json`
+    finetune   JSON Lines for fine-tuning: the messages and the answer, where it came whole
+    batch      JSON Lines for the Batch API: the requests, to be asked again
+
+    What a form cannot hold as it was is left out and counted on stderr: texts that were not kept, and, where a program
+    would learn from them or send them, texts in which names stand for credentials.
+
+    \b
+    tapeline export --run evals -o pairs.jsonl
+    tapeline export --model 'gpt-*' --format finetune -o examples.jsonl
+    """
+    from ..export.selection import Count, exchanges
+
+    looks_at, count = filters_from(**filters), Count()
+    has_costs = form == "pairs"
+    with (ready_with_prices if has_costs else ready_to_query)(directory) as connection:
+        selected = exchanges(connection, looks_at, costs=has_costs)
+        with _opened(output) as write:
+            for line in _lines(form)(selected, count):
+                write(line)
+    note(f"Exported {count.told()}.")
+
+
+def _lines(form: str) -> Lines:
+    from ..export import batch, finetune, pairs
+
+    return {"pairs": pairs.lines, "finetune": finetune.lines, "batch": batch.lines}[form]
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """What writes to standard output, or to a private file, which gets its name when it is whole."""
+    if output is None:
+        yield lambda text: click.echo(text, nl=False, color=True)
+        return
+    is_device = output.exists() and not output.is_file()
+    written = output if is_device else output.with_name(f".{output.name}.tmp")
+    try:
+        with os.fdopen(os.open(written, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            yield file.write
+        if not is_device:
+            written.replace(output)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}.") from error
+    finally:
+        if not is_device:
+            written.unlink(missing_ok=True)
+    note(f"Wrote {output}")

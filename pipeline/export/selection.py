@@ -1,0 +1,122 @@
+"""Gives the exchanges under filters whole, one after the other: request and answer put together again.
+
+What an exchange becomes is the business of the form that takes it; why a form leaves one out is counted here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from ..exchange import response_of
+from ..question import rebuild_request
+from ..jsontext import loads
+from ..reports import Filters, look_at_prices, set_filters
+
+Object = dict[str, Any]
+# Held in memory at once. Successive calls repeat most of their messages, which are fetched once for all of them.
+EXCHANGES_AT_ONCE = 100
+
+#: Why exchanges are left out, as it is told.
+WITHOUT_CONTENT = "recorded without content"
+REDACTED = "with names in the place of credentials"
+NOT_WHOLE = "of which the request is not there whole"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A row of `exchanges`, and its request and answer as `exchange` rebuilds them."""
+
+    row: Object
+    request: Any
+    response: Any
+    #: All content that the request names was there.
+    whole: bool
+
+
+@dataclass
+class Count:
+    """What became of the exchanges that were asked for."""
+
+    exported: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def told(self) -> str:
+        """In a line."""
+        counted = sorted(self.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counted)
+        left_out = f"; left out {self.left_out.total():,}: {reasons}" if reasons else ""
+        return f"{self.exported:,} exchanges{left_out}"
+
+
+def exchanges(connection: duckdb.DuckDBPyConnection, filters: Filters, *, costs: bool = False) -> Iterator[Exchange]:
+    """The exchanges under the filters in the order of their start; raises UsageError for an unknown run."""
+    set_filters(connection, filters)
+    look_at_prices(connection, costs)
+    return _rebuilt(connection)
+
+
+def _rebuilt(connection: duckdb.DuckDBPyConnection) -> Iterator[Exchange]:
+    result = connection.execute("SELECT * EXCLUDE (day) FROM exchanges ORDER BY started_at, exchange_id")
+    columns = [column[0] for column in result.description or []]
+    # Content is fetched while rows still are, which takes a cursor of its own.
+    with closing(connection.cursor()) as cursor:
+        while rows := result.fetchmany(EXCHANGES_AT_ONCE):
+            named = [dict(zip(columns, row, strict=True)) for row in rows]
+            contents = _Contents(cursor, named)
+            for row in named:
+                yield contents.exchange(row)
+
+
+def reason_against_request(exchange: Exchange) -> str | None:
+    """Why the request cannot be sent again as it was, if it cannot."""
+    row, request = exchange.row, exchange.request
+    if not row["content_kept"]:
+        return WITHOUT_CONTENT
+    if row["request_redactions"]:
+        return REDACTED
+    messages = request.get("messages") if isinstance(request, dict) else None
+    are_messages = isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)
+    return None if are_messages and exchange.whole else NOT_WHOLE
+
+
+class _Contents:
+    """The content that a few exchanges name, fetched at once; payloads within messages when they are met."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, rows: list[Object]) -> None:
+        self._connection = connection
+        self._texts: dict[str, str | None] = {}
+        self._is_missing = False
+        ids = {
+            content_id
+            for row in rows
+            for content_id in (*(row["message_ids"] or ()), row["tools_id"], row["functions_id"])
+            if content_id is not None
+        }
+        self._fetch(ids)
+
+    def exchange(self, row: Object) -> Exchange:
+        """One of them whole, as far as its content is there."""
+        self._is_missing = False
+        request = rebuild_request(row, self._value)
+        return Exchange(row, request, response_of(row), whole=not self._is_missing)
+
+    def _value(self, content_id: str) -> Any:
+        if content_id not in self._texts:
+            self._fetch({content_id})
+        text = self._texts[content_id]
+        self._is_missing |= text is None
+        return None if text is None else loads(text)
+
+    def _fetch(self, content_ids: set[str]) -> None:
+        self._texts |= dict.fromkeys(content_ids)
+        found = self._connection.execute(
+            "SELECT content_id, json FROM stored.content WHERE content_id IN (SELECT unnest($ids))",
+            {"ids": sorted(content_ids)},
+        ).fetchall()
+        self._texts |= dict(found)

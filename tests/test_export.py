@@ -41,7 +41,9 @@ EXCHANGES = [
         answered={"choices": [choice({"content": None, "tool_calls": [{"index": 0, **CALL}]}, "tool_calls")]},
     ),
     MadeUp("Two?", answered={"choices": [choice({"content": "b"}, "stop", 1), choice({"content": "a"}, "stop", 0)]}),
-    MadeUp("Think.", answered={"choices": [choice({"content": "Ja.", "reasoning_content": "Hm."}, "stop")]}),
+    MadeUp(
+        "Think.\u2028\u2029\x85", answered={"choices": [choice({"content": "Ja.", "reasoning_content": "Hm."}, "stop")]}
+    ),
     MadeUp("Long?", finish_reason="length", started_at_us=NOON_US + DAY_US),
     MadeUp(f"My key is {SECRET}."),
     MadeUp("Say a key.", text=f"It is {SECRET}."),

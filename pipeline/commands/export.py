@@ -27,9 +27,9 @@ from .options import (
 if TYPE_CHECKING:
     from ..export.selection import Count, Exchange
 
-    Lines = Callable[[Iterable[Exchange], Count], Iterator[str]]
+    Pieces = Callable[[Iterable[Exchange], Count], Iterator[str]]
 
-FORMS = ("pairs", "finetune", "batch")
+FORMS = ("pairs", "finetune", "batch", "har")
 
 
 @click.command()
@@ -44,6 +44,7 @@ def export(directory: DataDirectory, form: str, output: Path | None, **filters: 
     pairs      JSON Lines: request, answer and what was measured, as `tapeline show --json`
     finetune   JSON Lines for fine-tuning: the messages and the answer, where it came whole
     batch      JSON Lines for the Batch API: the requests, to be asked again
+    har        HTTP Archive, for the developer tools of a browser
 
     What a form cannot hold as it was is left out and counted on stderr: texts that were not kept, and, where a program
     would learn from them or send them, texts in which names stand for credentials.
@@ -59,15 +60,15 @@ def export(directory: DataDirectory, form: str, output: Path | None, **filters: 
     with (ready_with_prices if has_costs else ready_to_query)(directory) as connection:
         selected = exchanges(connection, looks_at, costs=has_costs)
         with _opened(output) as write:
-            for line in _lines(form)(selected, count):
-                write(line)
+            for piece in _pieces(form)(selected, count):
+                write(piece)
     note(f"Exported {count.told()}.")
 
 
-def _lines(form: str) -> Lines:
-    from ..export import batch, finetune, pairs
+def _pieces(form: str) -> Pieces:
+    from ..export import batch, finetune, har, pairs
 
-    return {"pairs": pairs.lines, "finetune": finetune.lines, "batch": batch.lines}[form]
+    return {"pairs": pairs.lines, "finetune": finetune.lines, "batch": batch.lines, "har": har.pieces}[form]
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..render import json_text
-from .selection import NOT_WHOLE, Count, Exchange, reason_against_request
+from .selection import NOT_WHOLE, Count, Exchange, json_line, reason_against_request
 
 URL = "/v1/chat/completions"
 # How an answer is delivered, which a batch decides.
@@ -24,7 +23,7 @@ def lines(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
         count.exported += 1
         body = {name: value for name, value in exchange.request.items() if name not in _OF_DELIVERY}
         line = {"custom_id": exchange.row["exchange_id"], "method": "POST", "url": URL, "body": body}
-        yield json_text(line) + "\n"
+        yield json_line(line)
 
 
 def _reason_against(exchange: Exchange) -> str | None:

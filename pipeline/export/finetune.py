@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..render import json_text
-from .selection import REDACTED, Count, Exchange, reason_against_request
+from .selection import REDACTED, Count, Exchange, json_line, reason_against_request
 
 Object = dict[str, Any]
 #: Finish reasons of an answer that its model ended.
@@ -36,7 +35,7 @@ def lines(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
         request = exchange.request
         example = {"messages": [*request["messages"], answer]}
         example |= {name: request[name] for name in _REQUEST_FIELDS if request.get(name) is not None}
-        yield json_text(example) + "\n"
+        yield json_line(example)
 
 
 def _reason_against(exchange: Exchange, answer: Object | None) -> str | None:

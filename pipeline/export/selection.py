@@ -16,6 +16,7 @@ import duckdb
 from ..exchange import response_of
 from ..question import rebuild_request
 from ..jsontext import loads
+from ..render import json_text
 from ..reports import Filters, look_at_prices, set_filters
 
 Object = dict[str, Any]
@@ -83,6 +84,11 @@ def reason_against_request(exchange: Exchange) -> str | None:
     messages = request.get("messages") if isinstance(request, dict) else None
     are_messages = isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)
     return None if are_messages and exchange.whole else NOT_WHOLE
+
+
+def json_line(value: Any) -> str:
+    """A line of JSON Lines, also for readers that end lines where Unicode does."""
+    return json_text(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
 
 
 class _Contents:

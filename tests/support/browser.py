@@ -34,16 +34,18 @@ class Opened:
     value: Any = None
 
 
-def open_page(page: Path, expression: str, width: int | None = None, **emulated: str) -> Opened:
-    """Open a file; skips the test where there is no Chromium. Media features are emulated by their names.
+def open_page(page: Path | str, expression: str, width: int | None = None, **emulated: str) -> Opened:
+    """Open a file, or one of the browser's own pages; skips the test where there is no Chromium.
 
-    With a width in CSS pixels it is a phone of that width. A promise is waited for.
+    Media features are emulated by their names, with a width in CSS pixels a phone of that width. Of an expression that
+    is a promise the value is waited for.
     """
     program = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         pytest.skip("chromium is not installed")
     with _running(program) as address:
-        return asyncio.run(_open(address, page, expression, width, emulated))
+        url = page if isinstance(page, str) else page.as_uri()
+        return asyncio.run(_open(address, url, expression, width, emulated))
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def _running(program: str) -> Iterator[str]:
                 process.stderr.close()
 
 
-async def _open(address: str, page: Path, expression: str, width: int | None, emulated: dict[str, str]) -> Opened:
+async def _open(address: str, url: str, expression: str, width: int | None, emulated: dict[str, str]) -> Opened:
     opened = Opened()
     loaded = asyncio.Event()
     answers: dict[int, asyncio.Future[Any]] = {}
@@ -112,7 +114,7 @@ async def _open(address: str, page: Path, expression: str, width: int | None, em
         if width is not None:
             screen = {"width": width, "height": 2 * width, "deviceScaleFactor": 1, "mobile": True}
             await order("Emulation.setDeviceMetricsOverride", session, **screen)
-        await order("Page.navigate", session, url=page.as_uri())
+        await order("Page.navigate", session, url=url)
         await asyncio.wait_for(loaded.wait(), STEP_SECONDS)
         await asyncio.sleep(_SETTLE_SECONDS)
         how = {"returnByValue": True, "awaitPromise": True}

@@ -5,12 +5,9 @@ A program is asked all cases at once, as starting it takes longer than a hundred
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +17,13 @@ import pytest
 
 from tapeline.pipeline.provider import JsonObject
 
+from ..node_packages import installed
 from ..programs import require
 from ..recorder import clean_environment
 
 HERE = Path(__file__).parent
 NODE = HERE / "node"
-# What is installed for node, a folder a lock file; git ignores it.
-INSTALLED = HERE.parents[2] / ".node"
 OLDEST_NODE = 20
-INSTALL_SECONDS = 60
 RUN_SECONDS = 100
 
 
@@ -72,44 +67,9 @@ def node_program() -> Program:
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
         pytest.skip(f"node is {version.strip()}, older than {OLDEST_NODE}")
-    return Program("node", node_version(), command, NODE / "client.mjs", _installed_package())
+    return Program("node", node_version(), command, NODE / "client.mjs", installed(NODE))
 
 
 def node_version() -> str:
     """The version of the openai package for node."""
     return str(json.loads((NODE / "package.json").read_text())["dependencies"]["openai"])
-
-
-def _installed_package() -> Path:
-    """The folder in which the locked package is installed."""
-    target = INSTALLED / hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    if target.exists():
-        return target
-    INSTALLED.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=INSTALLED) as temporary:
-        folder = Path(temporary) / "package"
-        folder.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(NODE / name, folder)
-        _install(folder)
-        try:
-            folder.rename(target)
-        except OSError:
-            assert target.exists()  # another process of the tests was quicker
-    return target
-
-
-def _install(folder: Path) -> None:
-    command = [require("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    try:
-        result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not install the openai package within {INSTALL_SECONDS} s")
-    if result.returncode:
-        errors = [
-            line.removeprefix("npm error ") for line in result.stderr.splitlines() if line.startswith("npm error ")
-        ]
-        pytest.skip(f"npm could not install the openai package: {'; '.join(errors[:2])}")

@@ -1,0 +1,185 @@
+"""An HTTP Archive (HAR 1.2), which the developer tools of browsers open.
+
+http://www.softwareishard.com/blog/har-12-spec/
+
+It says what is recorded and no more: allow-listed headers, times that were measured, -1 where nothing is known. Bodies
+are spelled anew; of a stream it has the answer put together, since the stream's bytes are not kept. Fields that begin
+with an underscore are ours and others', as the specification has it; `importing.har` reads ours again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ..jsontext import dumps, loads
+from ..providers import DEFAULT_PORTS
+from ..render import json_text
+from .selection import Count, Exchange
+
+Object = dict[str, Any]
+UNKNOWN = -1
+JSON_TYPE = "application/json"
+UNKNOWN_TYPE = "x-unknown"
+# How `answer.body_text` marks a body that is no UTF-8.
+_BASE64 = "base64:"
+
+NO_CONTENT = "The recording keeps no content: what was said is left out."
+SPELLED_ANEW = "The same JSON, spelled anew."
+PUT_TOGETHER = "An event stream, put together to the answer it carried: its bytes are not kept."
+REDACTED = "Names stand for {:,} credentials."
+
+
+def pieces(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
+    """The archive's text, an entry at a time; no exchange is left out."""
+    creator = json_text({"name": "Tapeline", "version": version("tapeline")})
+    yield f'{{"log":{{"version":"1.2","creator":{creator},"entries":['
+    for exchange in exchanges:
+        yield ",\n" if count.exported else "\n"
+        count.exported += 1
+        yield json_text(_entry(exchange))
+    yield "\n]}}\n"
+
+
+def _entry(exchange: Exchange) -> Object:
+    row = exchange.row
+    timings, total_us, before_us = _timings(row)
+    entry = {
+        "startedDateTime": (row["started_at"] - timedelta(microseconds=before_us)).isoformat().replace("+00:00", "Z"),
+        "time": total_us / 1000,
+        "request": _request(exchange),
+        "response": _response(exchange),
+        "cache": {},
+        "timings": timings,
+        "_resourceType": "fetch",
+        "_exchangeId": row["exchange_id"],
+        "_streamed": row["streamed"],
+        "_outcome": row["outcome"],
+    }
+    return entry | ({"connection": row["client_connection_id"]} if row["client_connection_id"] else {})
+
+
+def _request(exchange: Exchange) -> Object:
+    row = exchange.row
+    request = {
+        "method": "POST",
+        "url": _url(row),
+        "httpVersion": row["http_version"] or "",
+        "cookies": [],
+        "headers": row["request_headers"] or [],
+        "queryString": [{"name": name, "value": value} for name, value in parse_qsl(row["path"].partition("?")[2])],
+        "headersSize": UNKNOWN,
+        "bodySize": _or_unknown(row["request_bytes"]),
+    }
+    text = exchange.request if isinstance(exchange.request, str | None) else dumps(exchange.request)
+    if text is None and row["content_kept"]:
+        return request
+    body: Object = {"mimeType": _header(row["request_headers"], "content-type") or JSON_TYPE}
+    if text is not None:
+        body["text"] = text
+    comments = _comments(row, "request", SPELLED_ANEW if text is not exchange.request else None)
+    return request | {"postData": body | comments}
+
+
+def _response(exchange: Exchange) -> Object:
+    row = exchange.row
+    response: Object = {
+        "status": row["status_code"] or 0,
+        "statusText": "",
+        "httpVersion": row["http_version"] or "",
+        "cookies": [],
+        "headers": row["response_headers"] or [],
+        "content": _content(exchange),
+        "redirectURL": "",
+        "headersSize": UNKNOWN,
+        "bodySize": _or_unknown(row["response_bytes"]),
+    }
+    if row["outcome"] != "complete" and (row["status_code"] is None or row["outcome_detail"]):
+        response["_error"] = row["outcome_detail"] or row["outcome"]
+    return response
+
+
+def _content(exchange: Exchange) -> Object:
+    row, response = exchange.row, exchange.response
+    said_type = _header(row["response_headers"], "content-type") or UNKNOWN_TYPE
+    content: Object = {"size": _or_unknown(row["response_bytes"]), "mimeType": said_type}
+    comment = None
+    if isinstance(response, str):
+        content |= _encoded(response)
+    elif response is not None:
+        content |= {"mimeType": JSON_TYPE, "text": dumps(_with_error(row, response))}
+        comment = PUT_TOGETHER if row["streamed"] else SPELLED_ANEW
+    if _header(row["response_headers"], "content-encoding"):
+        # The size is that of the body decoded, which is not recorded.
+        content["size"] = len(content.get("text", "").encode())
+    return content | _comments(row, "response", comment)
+
+
+def _with_error(row: Object, response: Any) -> Any:
+    """The answer with the error that came in its stream, in the place in which answers that are no stream have it."""
+    if row["error_raw"] is None or not isinstance(response, dict) or "choices" not in response:
+        return response
+    error = loads(row["error_raw"])
+    return response | {"error": error["error"] if isinstance(error, dict) and "error" in error else error}
+
+
+def _encoded(text: str) -> Object:
+    if text.startswith(_BASE64):
+        try:
+            base64.b64decode(text.removeprefix(_BASE64), validate=True)
+        except binascii.Error:
+            return {"text": text}
+        return {"text": text.removeprefix(_BASE64), "encoding": "base64"}
+    return {"text": text}
+
+
+def _comments(row: Object, part: str, comment: str | None) -> Object:
+    told = [NO_CONTENT] if not row["content_kept"] else [comment] if comment else []
+    if redactions := row[f"{part}_redactions"]:
+        told.append(REDACTED.format(redactions))
+    return {"comment": " ".join(told)} if told else {}
+
+
+def _timings(row: Object) -> tuple[Object, int, int]:
+    """The phases in milliseconds, all of them in microseconds, and how long before the request the first began."""
+    sent, headers, ended = row["request_sent_us"], row["response_headers_us"], row["ended_us"]
+    # Without an answer, all that followed the request was waiting.
+    marks = (sent, headers, ended) if headers is not None else (sent, ended, None)
+    phases: dict[str, int | None] = {}
+    reached = 0
+    for name, mark in zip(("send", "wait", "receive"), marks, strict=True):
+        # A server may answer before it has all of the request.
+        phases[name] = None if mark is None else max(mark - reached, 0)
+        reached = max(reached, mark or 0)
+    steps = [row[name] for name in ("connect_us", "tls_us") if row[name] is not None]
+    before = connecting = sum(steps)
+    waited = phases["wait"] or 0
+    # Behind CONNECT the proxy connects before it reads the request, else when it has come.
+    if (row["mode"] == "reverse" or row["scheme"] == "http") and connecting <= waited:
+        before = 0
+        phases["wait"] = waited - connecting if phases["wait"] is not None else None
+    phases |= {"blocked": None, "dns": None, "connect": connecting if steps else None, "ssl": row["tls_us"]}
+    return {name: _milliseconds(phase) for name, phase in phases.items()}, reached + before, before
+
+
+def _milliseconds(microseconds: int | None) -> float:
+    return UNKNOWN if microseconds is None else microseconds / 1000
+
+
+def _or_unknown(value: int | None) -> int:
+    return UNKNOWN if value is None else value
+
+
+def _url(row: Object) -> str:
+    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
+    port = "" if DEFAULT_PORTS.get(row["scheme"]) == row["port"] else f":{row['port']}"
+    return f"{row['scheme']}://{host}{port}{row['path']}"
+
+
+def _header(headers: list[Object] | None, name: str) -> str:
+    return ", ".join(header["value"] for header in headers or () if header["name"] == name)

@@ -56,9 +56,12 @@ def test_the_lock_names_every_dependency() -> None:
     assert declared <= {name.lower() for name in locked}
 
 
-@pytest.mark.parametrize(
-    "module", ["duckdb", "polars", "mitmproxy", "rich", "simplejson", "scipy", "rapidfuzz", "genai_prices"]
-)
+HEAVY = (
+    "duckdb", "polars", "mitmproxy", "rich", "simplejson", "scipy", "rapidfuzz", "genai_prices", "opentelemetry", "altair",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", HEAVY)
 def test_help_imports_nothing_heavy(module: str) -> None:
     code = f"import sys; from tapeline.pipeline.cli import main; main(['--help']); sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -29,15 +29,27 @@ if TYPE_CHECKING:
 
     Pieces = Callable[[Iterable[Exchange], Count], Iterator[str]]
 
-FORMS = ("pairs", "finetune", "batch", "har")
+SPANS = "otlp"
+FORMS = ("pairs", "finetune", "batch", "har", SPANS)
 
 
 @click.command()
 @filter_options
 @format_option(FORMS)
 @output_option
+@click.option(
+    "--endpoint", metavar="URL", help="The collector that spans are sent to.  [default: http://localhost:4318]"
+)
+@click.option("--with-content", is_flag=True, help="Let spans say what was asked and answered.")
 @data_option
-def export(directory: DataDirectory, form: str, output: Path | None, **filters: Any) -> None:
+def export(
+    directory: DataDirectory,
+    form: str,
+    output: Path | None,
+    endpoint: str | None,
+    with_content: bool,
+    **filters: Any,
+) -> None:
     """Give exchanges to other programs.
 
     \b
@@ -45,6 +57,8 @@ def export(directory: DataDirectory, form: str, output: Path | None, **filters: 
     finetune   JSON Lines for fine-tuning: the messages and the answer, where it came whole
     batch      JSON Lines for the Batch API: the requests, to be asked again
     har        HTTP Archive, for the developer tools of a browser
+    otlp       OpenTelemetry spans by the conventions for generative AI, sent to a collector over
+               OTLP/HTTP; OTEL_EXPORTER_OTLP_* (endpoint, headers, certificate) count as usual
 
     What a form cannot hold as it was is left out and counted on stderr: texts that were not kept, and, where a program
     would learn from them or send them, texts in which names stand for credentials.
@@ -52,16 +66,24 @@ def export(directory: DataDirectory, form: str, output: Path | None, **filters: 
     \b
     tapeline export --run evals -o pairs.jsonl
     tapeline export --model 'gpt-*' --format finetune -o examples.jsonl
+    tapeline export --since 2026-11-21 --format otlp --endpoint http://localhost:4318
     """
     from ..export.selection import Count, exchanges
 
+    if form != SPANS and (endpoint is not None or with_content):
+        raise UsageError("--endpoint and --with-content are for --format otlp.")
+    if form == SPANS and output is not None:
+        raise UsageError("--format otlp is sent to --endpoint: leave -o out.")
     looks_at, count = filters_from(**filters), Count()
     has_costs = form == "pairs"
     with (ready_with_prices if has_costs else ready_to_query)(directory) as connection:
         selected = exchanges(connection, looks_at, costs=has_costs)
-        with _opened(output) as write:
-            for piece in _pieces(form)(selected, count):
-                write(piece)
+        if form == SPANS:
+            from ..export.otlp import send
+
+            send(selected, count, endpoint, with_content=with_content)
+        else:
+            _write(_pieces(form)(selected, count), output)
     note(f"Exported {count.told()}.")
 
 
@@ -69,6 +91,12 @@ def _pieces(form: str) -> Pieces:
     from ..export import batch, finetune, har, pairs
 
     return {"pairs": pairs.lines, "finetune": finetune.lines, "batch": batch.lines, "har": har.pieces}[form]
+
+
+def _write(pieces: Iterator[str], output: Path | None) -> None:
+    with _opened(output) as write:
+        for piece in pieces:
+            write(piece)
 
 
 @contextmanager

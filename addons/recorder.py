@@ -26,7 +26,7 @@ from mitmproxy import connection, contentviews, ctx, exceptions, http, version
 from mitmproxy.addonmanager import Loader
 
 if TYPE_CHECKING or __package__ == "tapeline.addons":
-    from .tapeline_capture import SILENT, Capture
+    from .tapeline_capture import DEFAULT_PATH, SILENT, Capture
     from .tapeline_masking import credentials_in, digest, masks_for
     from .tapeline_paths import DEFAULT_DATA, DataDirectory
     from .tapeline_privacy import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING or __package__ == "tapeline.addons":
     from .tapeline_view import ChatContentview
     from .tapeline_writer import JournalWriter
 else:  # As a script: mitmproxy runs this file outside its package, with this folder on sys.path.
-    from tapeline_capture import SILENT, Capture
+    from tapeline_capture import DEFAULT_PATH, SILENT, Capture
     from tapeline_masking import credentials_in, digest, masks_for
     from tapeline_paths import DEFAULT_DATA, DataDirectory
     from tapeline_privacy import (
@@ -62,7 +62,6 @@ else:  # As a script: mitmproxy runs this file outside its package, with this fo
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PATH = r"/chat/completions/?$"
 # Images and recordings travel in bodies, of tens of megabytes at most; far above lies what is no chat.
 DEFAULT_MAX_BODY = 256 * 1024 * 1024
 REDACT = ("credentials", "none")
@@ -310,7 +309,7 @@ class Recorder:
                 # Of two that are silent, the one that has said all it had to say waits for the other.
                 client_connected=flow.client_conn.connected or (is_silent and capture.request_done),
                 server_connected=flow.server_conn.connected,
-                server_reached=_is_reached(flow),
+                server_reached=is_reached(flow),
             )
             del self._captures[flow.id]
 
@@ -326,16 +325,7 @@ class Recorder:
         if server in self._counted_connections or not server.timestamp_tcp_setup:
             return {}
         self._counted_connections.add(server)
-        steps = {
-            "connect_us": (server.timestamp_start, server.timestamp_tcp_setup),
-            "tls_us": (server.timestamp_tcp_setup, server.timestamp_tls_setup),
-        }
-        # mitmproxy takes these times by a clock that may be set in between.
-        return {
-            name: round((end - start) * 1_000_000)
-            for name, (start, end) in steps.items()
-            if start and end and end >= start
-        }
+        return connecting_times(server)
 
 
 def _compiled(option: str, pattern: str) -> re.Pattern[str]:
@@ -345,7 +335,19 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
         raise exceptions.OptionsError(f"{option} is not a regular expression ({error}): {pattern!r}") from error
 
 
-def _is_reached(flow: http.HTTPFlow) -> bool:
+def connecting_times(server: connection.Server) -> dict[str, int]:
+    """How long connecting to a server took, in microseconds."""
+    steps = {
+        "connect_us": (server.timestamp_start, server.timestamp_tcp_setup),
+        "tls_us": (server.timestamp_tcp_setup, server.timestamp_tls_setup),
+    }
+    # mitmproxy takes these times by a clock that may be set in between.
+    return {
+        name: round((end - start) * 1_000_000) for name, (start, end) in steps.items() if start and end and end >= start
+    }
+
+
+def is_reached(flow: http.HTTPFlow) -> bool:
     """Whether there was a connection to the server, as far as it is this flow's: one may be left of an earlier."""
     server = flow.server_conn
     was_over = server.timestamp_end is not None and server.timestamp_end < flow.request.timestamp_start

@@ -19,6 +19,8 @@ else:
     from tapeline_masking import Mask
     from tapeline_writer import JournalWriter
 
+#: Regular expression: the end of a path that chat completions are asked for at.
+DEFAULT_PATH = r"/chat/completions/?$"
 PARTS = ("request", "response")
 OVER_LIMIT = "over tapeline_max_body"
 #: What the client's connection says of itself where the proxy gave it up.
@@ -94,9 +96,12 @@ class Capture:
         self._is_over_limit = True
 
 
-def uuid7(now_ns: int) -> str:
-    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so that ids sort by time."""
-    value = (now_ns // 1_000_000) << 80 | secrets.randbits(80)
+def uuid7(now_ns: int, rest: int | None = None) -> str:
+    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so that ids sort by time.
+
+    What follows is random, or of the 80 bits of `rest`.
+    """
+    value = (now_ns // 1_000_000) << 80 | (secrets.randbits(80) if rest is None else rest)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"

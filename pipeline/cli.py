@@ -15,6 +15,7 @@ from .commands.demo import demo
 from .commands.diff import diff
 from .commands.doctor import doctor
 from .commands.export import export
+from .commands.import_files import import_files
 from .commands.load import load, seal
 from .commands.record import record
 from .commands.replay import replay
@@ -40,7 +41,10 @@ def tapeline() -> None:
     """
 
 
-for command in (demo, record, load, report, runs, diff, show, tail, sql, replay, serve, export, doctor, seal):
+COMMANDS = (
+    demo, record, load, report, runs, diff, show, tail, sql, replay, serve, export, import_files, doctor, seal,
+)  # fmt: skip
+for command in COMMANDS:
     tapeline.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Runs mitmproxy with the recorder in this process. Of the pipeline's modules, this and `mends` alone import mitmproxy.
+"""Runs mitmproxy with the recorder in this process. Beside this, `mends` and `importing.mitm` alone import mitmproxy.
 
 mitmproxy's core is started with those of its addons that passing traffic on needs, and no others: each addon costs
 time at every event of every stream. What to do while the proxy runs is the caller's coroutine.

@@ -24,13 +24,25 @@ from .usage import reported_cost, token_counts, usage_of
 Object = dict[str, Any]
 _TIMES = ("request_sent_us", "response_headers_us", "connect_us", "tls_us")
 _ERROR_COLUMNS = ("type", "code", "message", "param")
+#: What is not known of an exchange whose chunks came without their times.
+_UNTIMED = (
+    "first_byte_us",
+    "first_event_us",
+    "first_token_us",
+    "first_content_us",
+    "first_reasoning_us",
+    "first_tool_call_us",
+    "last_token_us",
+    "event_offsets_us",
+)
 
 
 @dataclass
 class CapturedExchange:
     """One exchange as the journal has it; `ending` is None when the recorder stopped before it ended.
 
-    What was skipped is the number of bytes that passed after those kept, over the limit of a body.
+    What was skipped is the number of bytes that passed after those kept, over the limit of a body. Of an exchange that
+    was not recorded, but comes from a file, the head says so: see `importing.intake`.
     """
 
     exchange_id: str
@@ -56,14 +68,19 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     head, answered = captured.head, captured.answer or {}
     request_headers = _headers(head["headers"])
     response_headers = _headers(answered.get("headers", []))
+    imported = head.get("imported", {})
+    coding = "" if imported.get("decoded") else "content-encoding"
     body = b"".join(data for _, data in captured.request)
     counts = [redactor.count if redactor else 0]
-    question = read_question(body, _header(request_headers, "content-encoding"), redactor)
+    question = read_question(body, _header(request_headers, coding), redactor)
     answer = read_answer(
         captured.response,
         content_type=_header(response_headers, "content-type"),
-        content_encoding=_header(response_headers, "content-encoding"),
+        content_encoding=_header(response_headers, coding),
     )
+    if (stream := imported.get("stream")) is not None:
+        # A stream that somebody has put together says neither how it was cut nor whether it was.
+        answer.streamed, answer.done = True, stream == "whole"
     if redactor is not None:
         counts.append(redactor.count)
         _redact(answer, redactor, _credentials(head))
@@ -86,6 +103,9 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     row["reassembly_problems"] = [*cuts, *row["reassembly_problems"]]
     row["request_bytes"] = len(body) + captured.request_skipped
     row["response_bytes"] = sum(len(data) for _, data in captured.response) + captured.response_skipped
+    if imported:
+        row |= dict.fromkeys(_UNTIMED) | imported["bytes"]
+        row["event_sizes"] = None if stream is not None else row["event_sizes"]
     return Record(row, question.contents)
 
 

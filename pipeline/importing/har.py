@@ -1,0 +1,230 @@
+"""Reads HTTP archives (HAR): those of browsers' developer tools and of other proxies, and `tapeline export`'s own.
+
+An archive has bodies as text, without their content coding, and durations of phases, which browsers count from
+before the request is sent: here an exchange starts when its request does.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..answer import EVENT_STREAM
+from ..errors import DataError
+from ..jsontext import content_hash, loads, storable
+from ..providers import DEFAULT_PORTS
+from .arrival import NO_BODY, NO_CHAT, UNREADABLE, Arrival, Found, Headers, LeftOut, Object, id_of, is_chat
+
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+#: How browsers spell versions -> as mitmproxy does.
+_VERSIONS = {"H2": "HTTP/2.0", "HTTP/2": "HTTP/2.0", "H3": "HTTP/3", "HTTP/3.0": "HTTP/3"}
+_BEFORE_SENDING = ("blocked", "dns", "connect")
+# Longer is no exchange, and its end no date.
+_MOST_MILLISECONDS = 10**9
+_MOST_SECONDS = 10**11
+#: `_outcome`, where it is not to be read from the answer -> how the recorder writes such an end.
+_ENDINGS: dict[str, Object] = {
+    "client_aborted": {"how": "error", "client_connected": False, "server_connected": True, "server_reached": True},
+    "upstream_aborted": {"how": "error", "client_connected": True, "server_connected": False, "server_reached": True},
+    "unreachable": {"how": "error", "client_connected": True, "server_connected": False, "server_reached": False},
+    "recorder_stopped": {"how": "stopped"},
+}
+# mitmproxy takes text of no known charset for Latin-1, and event streams are UTF-8 without saying it.
+_READS_AS_LATIN_1 = "mitmproxy"
+# What Chromium writes as `_error` of a request that the page gave up.
+_GIVEN_UP = "ERR_ABORTED"
+
+
+def read(data: bytes, found: Found) -> Iterator[Arrival]:
+    """The chat completions among an archive's entries, in their order; `found` has the rest.
+
+    Raises DataError for what is no archive.
+    """
+    archive = loads(data)
+    log = archive.get("log") if isinstance(archive, dict) else None
+    entries = log.get("entries") if isinstance(log, dict) else None
+    if not isinstance(entries, list):
+        raise DataError("it begins as JSON does, but is no HTTP archive (HAR)")
+    creator = log.get("creator") if isinstance(log, dict) else None
+    if isinstance(creator, dict) and creator.get("name") == _READS_AS_LATIN_1:
+        entries = list(map(_with_utf8, entries))
+    return _arrivals(entries, found)
+
+
+def _arrivals(entries: list[Any], found: Found) -> Iterator[Arrival]:
+    repeated: Counter[str] = Counter()
+    for entry in entries:
+        try:
+            yield _arrival(_object(entry), repeated)
+        except LeftOut as reason:
+            found.left_out[str(reason)] += 1
+        except (KeyError, OverflowError, TypeError, ValueError):
+            found.left_out[UNREADABLE] += 1
+
+
+def _arrival(entry: Object, repeated: Counter[str]) -> Arrival:
+    request, response = _object(entry["request"]), _object(entry.get("response"))
+    url = urlsplit(_text(request["url"]))
+    target = f"{url.path}?{url.query}" if url.query else url.path
+    if not url.hostname or not is_chat(_text(request["method"]), target):
+        raise LeftOut(NO_CHAT)
+    timings = _object(entry.get("timings"))
+    phases = {name: _milliseconds(timings.get(name)) for name in (*_BEFORE_SENDING, "ssl", "send", "wait", "receive")}
+    before_us = sum(_us(phases[name]) or 0 for name in _BEFORE_SENDING)
+    started_at_us = _started_at_us(_text(entry["startedDateTime"])) + before_us
+    status = _integer(response.get("status")) or None
+    outcome = _text(entry.get("_outcome") or "")
+    return Arrival(
+        exchange_id=_id(entry, started_at_us, repeated),
+        started_at_us=started_at_us,
+        head={
+            "client_connection_id": storable(entry["connection"]) if isinstance(entry.get("connection"), str) else None,
+            "mode": None,
+            "scheme": url.scheme,
+            "host": storable(url.hostname),
+            "port": url.port or DEFAULT_PORTS[url.scheme],
+            "http_version": _version(request),
+        },
+        target=target,
+        request_headers=_headers(request),
+        request=_request_body(request),
+        status=status,
+        response_headers=_headers(response),
+        response=_response_body(response, status),
+        times=_times(phases, status),
+        ending=_ending(entry, response, phases, status, outcome),
+        sizes={"request_bytes": _size(request), "response_bytes": _size(response)},
+        is_decoded=True,
+        stream=("whole" if outcome == "complete" else "cut") if entry.get("_streamed") is True else None,
+    )
+
+
+def _id(entry: Object, started_at_us: int, repeated: Counter[str]) -> str:
+    """The exchange's own id where the archive is ours; else one that follows from what the entry says."""
+    own = entry.get("_exchangeId")
+    if isinstance(own, str) and _UUID7.fullmatch(own):
+        return own
+    key = content_hash([entry.get(name) for name in ("startedDateTime", "request", "response")])
+    repeated[key] += 1
+    return id_of(started_at_us, f"HAR {key} {repeated[key]}")
+
+
+def _request_body(request: Object) -> bytes:
+    text = _object(request.get("postData")).get("text")
+    if not isinstance(text, str):
+        raise LeftOut(NO_BODY)
+    return storable(text).encode()
+
+
+def _response_body(response: Object, status: int | None) -> bytes:
+    content = _object(response.get("content"))
+    text = content.get("text")
+    if isinstance(text, str):
+        if content.get("encoding") == "base64":
+            return base64.b64decode(text, validate=True)
+        return storable(text).encode()
+    if status is not None and 200 <= status < 300 and content.get("size") != 0:
+        raise LeftOut(NO_BODY)
+    return b""
+
+
+def _with_utf8(entry: Any) -> Any:
+    """An entry in which the text of an event stream is what it was, for writers who read it as Latin-1."""
+    try:
+        content = entry["response"]["content"]
+        if content["mimeType"].strip().lower() == EVENT_STREAM:  # with no word of a charset
+            content["text"] = content["text"].encode("latin-1").decode("utf-8")
+    except (AttributeError, KeyError, TypeError, UnicodeError):
+        pass  # what is wrong with an entry is seen when it is read
+    return entry
+
+
+def _times(phases: dict[str, Decimal | None], status: int | None) -> Object:
+    sent = _us(phases["send"])
+    waited, ssl = _us(phases["wait"]), _us(phases["ssl"])
+    connecting = _us(phases["connect"])
+    times: Object = {"request_sent_us": sent}
+    if status is not None:
+        times["response_headers_us"] = None if sent is None or waited is None else sent + waited
+    if connecting is not None:
+        # The handshake is counted into connecting, too.
+        times["connect_us"] = max(connecting - (ssl or 0), 0)
+        times["tls_us"] = ssl
+    return times
+
+
+def _ending(
+    entry: Object, response: Object, phases: dict[str, Decimal | None], status: int | None, outcome: str
+) -> Object:
+    known = [_us(phases[name]) for name in ("send", "wait", "receive")]
+    ended_us = None if status is not None and None in known else sum(duration or 0 for duration in known)
+    error = response.get("_error")
+    error = storable(error) if isinstance(error, str) and error else None
+    if outcome in _ENDINGS:
+        how = _ENDINGS[outcome]
+    elif status is not None and (error is None or outcome):
+        how = {"how": "response"}
+    elif error is not None and _GIVEN_UP in error:
+        how = _ENDINGS["client_aborted"]
+    else:
+        how = _ENDINGS["unreachable" if phases["send"] is None else "upstream_aborted"]
+    return {**how, "error": None if error == outcome else error, "ended_us": ended_us}
+
+
+def _headers(message: Object) -> Headers:
+    headers = [
+        (storable(_text(header["name"])), storable(_text(header["value"])))
+        for header in map(_object, message.get("headers") or ())
+    ]
+    # HTTP/2's own, which Chromium lists among them, are left out.
+    return [(name, value) for name, value in headers if not name.startswith(":")]
+
+
+def _version(message: Object) -> str | None:
+    version = storable(_text(message.get("httpVersion") or "")).upper()
+    return _VERSIONS.get(version, version) or None
+
+
+def _size(message: Object) -> int | None:
+    size = _integer(message.get("bodySize"))
+    return size if size is not None and size >= 0 else None
+
+
+def _started_at_us(text: str) -> int:
+    at = datetime.fromisoformat(text)
+    seconds = at.timestamp()
+    if at.tzinfo is None or not 0 <= seconds < _MOST_SECONDS:
+        raise ValueError(text)
+    return round(seconds * 1_000_000)
+
+
+def _milliseconds(value: Any) -> Decimal | None:
+    """A duration; -1 says that it is not known, or that there was no such phase."""
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return Decimal(value) if is_number and 0 <= value < _MOST_MILLISECONDS else None
+
+
+def _us(milliseconds: Decimal | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * 1000)
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < 2**63 else None
+
+
+def _object(value: Any) -> Object:
+    if not isinstance(value, dict | None):
+        raise TypeError("an object was expected")
+    return value or {}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text was expected")
+    return value

@@ -19,6 +19,7 @@ from .support.recorder import query, shown, tapeline_here
 IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 8).decode()
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+CUSTOM_CALL = {"id": "call_2", "type": "custom", "custom": {"name": "grep", "input": "tape"}}
 HISTORY = [
     {"role": "system", "content": "Be short."},
     {
@@ -38,7 +39,9 @@ EXCHANGES = [
     MadeUp(
         "Weather?",
         params={"tools": TOOLS, "parallel_tool_calls": False},
-        answered={"choices": [choice({"content": None, "tool_calls": [{"index": 0, **CALL}]}, "tool_calls")]},
+        answered={
+            "choices": [choice({"content": None, "tool_calls": [{"index": 0, **CALL}, CUSTOM_CALL]}, "tool_calls")]
+        },
     ),
     MadeUp("Two?", answered={"choices": [choice({"content": "b"}, "stop", 1), choice({"content": "a"}, "stop", 0)]}),
     MadeUp(
@@ -78,7 +81,7 @@ def test_a_pair_is_what_show_prints_of_an_exchange(recorded: Path) -> None:
 def test_an_example_to_learn_from_is_what_was_asked_and_a_whole_answer(recorded: Path) -> None:
     lines, said = exported(recorded, "finetune")
     assert lines[0] == {"messages": [*HISTORY, {"role": "assistant", "content": "Hi."}]}
-    assert lines[1]["messages"][-1] == {"role": "assistant", "tool_calls": [CALL]}
+    assert lines[1]["messages"][-1] == {"role": "assistant", "tool_calls": [CALL, CUSTOM_CALL]}
     assert (lines[1]["tools"], lines[1]["parallel_tool_calls"]) == (TOOLS, False)
     assert [line["messages"][-1].get("content") for line in lines] == ["Hi.", None, "a", "Ja.", "Hi."]
     assert all(line["messages"][-1].keys() <= {"role", "content", "tool_calls"} for line in lines)

@@ -18,7 +18,7 @@ WHOLE = ("stop", "tool_calls")
 NO_WHOLE_ANSWER = "without a whole answer"
 #: What an assistant's message may hold; fine-tuning refuses others.
 _MESSAGE_FIELDS = ("content", "refusal", "tool_calls", "function_call")
-_CALL_FIELDS = ("id", "type", "function")
+_CALL_FIELDS = ("id", "type", "function", "custom")
 #: What else of the request belongs to an example.
 _REQUEST_FIELDS = ("tools", "parallel_tool_calls", "functions")
 

@@ -57,7 +57,8 @@ def test_the_lock_names_every_dependency() -> None:
 
 
 HEAVY = (
-    "duckdb", "polars", "mitmproxy", "rich", "simplejson", "scipy", "rapidfuzz", "genai_prices", "opentelemetry", "altair",
+    "altair", "duckdb", "genai_prices", "mitmproxy", "opentelemetry",
+    "polars", "rapidfuzz", "rich", "scipy", "simplejson",
 )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from ..exchange import response_of
-from ..question import rebuild_request
 from ..jsontext import loads
+from ..question import rebuild_request
 from ..render import json_text
 from ..reports import Filters, look_at_prices, set_filters
 

@@ -52,10 +52,12 @@ class Capture:
     def tee(self, part: str) -> Callable[[bytes], bytes]:
         """A stream callable that notes each chunk and returns it unchanged, whatever happens inside."""
 
+        feed, note = self._masks[part].feed, self._note
+
         def note_chunk(data: bytes) -> bytes:
             if data and not self.ended:
                 try:
-                    self._note(part, self._masks[part].feed(data))
+                    note(part, feed(data))
                 except Exception as error:  # noqa: BLE001 - nobody else guards a stream callable: the chunk would be lost
                     with suppress(Exception):
                         self.give_up(error)

@@ -35,6 +35,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestHeaders,
     RequestProtocolError,
     RequestTrailers,
+    ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
@@ -44,6 +45,16 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
 from mitmproxy.proxy.server import ConnectionHandler
 
 from tapeline.addons.tapeline_capture import SILENT
+
+from .shortcut import (
+    AnswerWay,
+    count_received,
+    data_frames,
+    drain_full_writers,
+    find_way,
+    is_between_chunks,
+    whole_chunks,
+)
 
 # An informational answer (RFC 9110, section 15.2) but for 101, after which another protocol is spoken.
 _INTERIM_HEAD = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")
@@ -59,6 +70,7 @@ def mend() -> None:
     for mended in (HttpStream, Http1Server, Http1Client, Http2Server, Http2Client, GetHttpConnection):
         setattr(layers, mended.__name__, mended)
     ConnectionHandler.on_timeout = _give_up  # type: ignore[method-assign,assignment]
+    ConnectionHandler.drain_writers = drain_full_writers  # type: ignore[method-assign]
 
 
 async def _give_up(handler: ConnectionHandler) -> None:
@@ -139,6 +151,10 @@ class _TrailerKeeper:
     def read_eof(self) -> Any:
         return self._reader.read_eof()
 
+    @property
+    def is_between_chunks(self) -> bool:
+        return is_between_chunks(self._reader)
+
     def take(self) -> http.Headers | None:
         """The trailers, once."""
         trailers, self._trailers = self._trailers, None
@@ -187,6 +203,16 @@ class Http1Server(_Http1Trailers, _http1.Http1Server):
 
     ReceiveTrailers = RequestTrailers
 
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if type(event) is ResponseData and self.state == self.passthrough:
+            return self._send_through_tunnel(event.data)
+        return super()._handle_event(event)
+
+    def _send_through_tunnel(self, data: bytes) -> CommandGenerator[None]:
+        """In there nothing has a head, chunks or trailers."""
+        if data:
+            yield commands.SendData(self.conn, data)
+
     def send(self, event: HttpEvent) -> CommandGenerator[None]:
         yield from super().send(event)
         if isinstance(event, ResponseHeaders) and _is_interim(event.response):
@@ -197,6 +223,29 @@ class Http1Client(_Http1Trailers, _http1.Http1Client):
     """The side of a server that speaks HTTP/1."""
 
     ReceiveTrailers = ResponseTrailers
+    _way: AnswerWay | None = None
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if type(event) is events.DataReceived and self.state == self.read_body and not self.buf:
+            reader = self.body_reader
+            if type(reader) is _TrailerKeeper and reader.is_between_chunks:
+                if self._way is None and self.stream_id is not None:
+                    self._way = find_way(self.context, self.stream_id)
+                if self._way is not None and self._way.is_open:
+                    bodies = whole_chunks(event.data)
+                    if bodies is not None:
+                        return self._take_short_way(self._way, bodies)
+        return super()._handle_event(event)
+
+    def _take_short_way(self, way: AnswerWay, bodies: list[bytes]) -> CommandGenerator[None]:
+        for body in bodies:
+            if data := way.pass_on(body):
+                yield way.send(data)
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> CommandGenerator[None]:
+        if response:
+            self._way = None
+        yield from super().mark_done(request=request, response=response)
 
     def send(self, event: HttpEvent) -> CommandGenerator[None]:
         if isinstance(event, RequestHeaders) and not event.end_stream and _has_no_framing(event.request):
@@ -224,7 +273,7 @@ class _Http2Side(_http2.Http2Connection):
         if isinstance(event, RequestTrailers | ResponseTrailers):
             # Those of HTTP/1 may have upper-case letters, which HTTP/2 forbids.
             event.trailers = http.Headers([(name.lower(), value) for name, value in event.trailers.fields])
-        yield from super()._handle_event(event)
+        return super()._handle_event(event)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
         if not isinstance(event, h2.events.StreamReset):
@@ -259,8 +308,32 @@ class Http2Client(_Http2Side, _http2.Http2Client):
         readers = self.h2_conn._frame_dispatch_table
         self._read_goaway = readers[GoAwayFrame]
         readers[GoAwayFrame] = self._receive_goaway
+        self._ways: dict[int, AnswerWay] = {}
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        if type(event) is events.DataReceived and (frames := data_frames(self.h2_conn, event.data)):
+            ways = [self._way(stream_id) for stream_id, _ in frames]
+            if all(ways) and count_received(self.h2_conn, frames):
+                return self._take_short_ways(frames, ways)
+        return super()._handle_event(event)
+
+    def _way(self, stream_id: int) -> AnswerWay | None:
+        way = self._ways.get(stream_id)
+        if way is None and self.streams.get(stream_id) is _http2.StreamState.HEADERS_RECEIVED:
+            way = find_way(self.context, self.their_stream_id[stream_id])
+            if way is not None:
+                self._ways[stream_id] = way
+        return way if way is not None and way.is_open else None
+
+    def _take_short_ways(self, frames: list[tuple[int, bytes]], ways: list[AnswerWay | None]) -> CommandGenerator[None]:
+        self.last_activity = time.time()
+        for (_, body), way in zip(frames, ways, strict=True):
+            if way is not None and (data := way.pass_on(body)):
+                yield way.send(data)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
+        if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+            self._ways.pop(event.stream_id, None)
         if isinstance(event, h2.events.InformationalResponseReceived):
             yield self._informational(event)
         elif isinstance(event, _GoingAway):

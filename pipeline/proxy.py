@@ -1,4 +1,4 @@
-"""Runs mitmproxy with the recorder in this process. Beside this, `mends` and `importing.mitm` alone import mitmproxy.
+"""Runs mitmproxy with the recorder in this process.
 
 mitmproxy's core is started with those of its addons that passing traffic on needs, and no others: each addon costs
 time at every event of every stream. What to do while the proxy runs is the caller's coroutine.
@@ -7,6 +7,7 @@ time at every event of every stream. What to do while the proxy runs is the call
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -44,6 +45,9 @@ from .render import one_line
 DRAIN_SECONDS = 10.0
 _DRAIN_STEP_SECONDS = 0.05
 SEAL_SECONDS = 30.0
+# A thread that wants Python while another runs it waits so long, five milliseconds if nobody says: the journal's writer
+# would hold up each event that passes while it writes.
+_SWITCH_SECONDS = 0.0005
 # mitmproxy ends connections that are silent for ten minutes; models think for longer.
 IDLE_SECONDS = 86_400
 
@@ -81,6 +85,7 @@ async def run_proxy(proxy: Proxy, run: str, settings: Settings, body: Body, stop
     try:
         await asyncio.wait((watch.ready, running), return_when=asyncio.FIRST_COMPLETED)
         _check_started(watch, running)
+        _keep_delays_short()
         code = await body(proxy)
         await _drain(master, proxy.recorder, stop_now)
     finally:
@@ -134,6 +139,13 @@ def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
     except exceptions.OptionsError as error:
         raise UsageError(str(error)) from error
     return master
+
+
+def _keep_delays_short() -> None:
+    """Have nothing stop the events that pass: what is in memory at the start stays, and is not looked through again."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
 
 
 def _check_started(watch: _Watch, running: asyncio.Task[None]) -> None:

@@ -6,14 +6,23 @@
 -- one at least, and stalled share is the time of all stalls by all the time from first to last event.
 -- param: stall_ms = 1000 -- Pauses from here on are stalls, in ms.
 -- chart: bar x=gap_p50_ms,gap_p95_ms,gap_p99_ms y=group_1 unit=ms title="Pauses between events"
-WITH gaps AS (
+WITH counted AS (
   SELECT
     group_time, group_1, group_2,
     CAST(floor(gap_us / 100.0 + 0.5) AS BIGINT) AS tenths,
     count(*) AS gaps,
-    count(CASE WHEN is_longest THEN 1 END) AS streams
+    0 AS streams
   FROM event_gaps
   GROUP BY group_time, group_1, group_2, CAST(floor(gap_us / 100.0 + 0.5) AS BIGINT)
+  UNION ALL
+  SELECT group_time, group_1, group_2, CAST(floor(longest_gap_us / 100.0 + 0.5) AS BIGINT), 0, count(*)
+  FROM stream_gaps
+  GROUP BY group_time, group_1, group_2, CAST(floor(longest_gap_us / 100.0 + 0.5) AS BIGINT)
+),
+gaps AS (
+  SELECT group_time, group_1, group_2, tenths, CAST(sum(gaps) AS BIGINT) AS gaps, CAST(sum(streams) AS BIGINT) AS streams
+  FROM counted
+  GROUP BY group_time, group_1, group_2, tenths
 ),
 ranked AS (
   SELECT

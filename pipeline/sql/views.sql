@@ -68,6 +68,13 @@ FROM exchanges e
 LEFT JOIN (SELECT * FROM tool_sets WHERE 'tools' IN (getvariable('group_1'), getvariable('group_2'))) t
   ON t.content_id = coalesce(e.tools_id, e.functions_id);
 
+-- The percentiles that reports show, of all rows in one pass; one by one each would pass over them again.
+CREATE MACRO percentiles(amount) AS quantile_cont(CAST(amount AS DOUBLE), [0.50, 0.90, 0.95, 0.99]);
+CREATE MACRO p50_of(percentiles) AS percentiles[1];
+CREATE MACRO p90_of(percentiles) AS percentiles[2];
+CREATE MACRO p95_of(percentiles) AS percentiles[3];
+CREATE MACRO p99_of(percentiles) AS percentiles[4];
+
 -- A row per choice of an answer.
 CREATE VIEW choices AS
 SELECT
@@ -115,7 +122,20 @@ FROM (
 ) m
 LEFT JOIN content k ON k.content_id = m.content_id;
 
--- A row per pause between two events of a stream that came whole; the first of its longest ones is marked.
+-- A row per stream that came whole, with the pauses between its events.
+CREATE VIEW stream_gaps AS
+SELECT *, list_max(gaps) AS longest_gap_us
+FROM (
+  SELECT
+    e.exchange_id, e.run, e.started_at, e.day, e.provider, e.group_time, e.group_1, e.group_2,
+    coalesce(e.model, e.response_model) AS model,
+    list_transform(range(2, len(e.event_offsets_us) + 1), lambda k: e.event_offsets_us[k] - e.event_offsets_us[k - 1])
+      AS gaps
+  FROM grouped e
+  WHERE e.outcome = 'complete' AND e.streamed AND len(e.event_offsets_us) > 1
+) streams;
+
+-- A row per pause of such a stream; the first of its longest ones is marked.
 CREATE VIEW event_gaps AS
 SELECT *, position = longest_at AS is_longest
 FROM (
@@ -123,15 +143,8 @@ FROM (
     exchange_id, run, started_at, day, provider, model, group_time, group_1, group_2,
     unnest(range(1, len(gaps) + 1)) AS position,
     unnest(gaps) AS gap_us,
-    list_position(gaps, list_max(gaps)) AS longest_at
-  FROM (
-    SELECT
-      e.exchange_id, e.run, e.started_at, e.day, e.provider, e.group_time, e.group_1, e.group_2,
-      coalesce(e.model, e.response_model) AS model,
-      list_transform(list_zip(e.event_offsets_us[2:], e.event_offsets_us[:-2]), lambda pair: pair[1] - pair[2]) AS gaps
-    FROM grouped e
-    WHERE e.outcome = 'complete' AND e.streamed AND len(e.event_offsets_us) > 1
-  ) streams
+    list_position(gaps, longest_gap_us) AS longest_at
+  FROM stream_gaps
 ) pauses;
 
 -- What providers say of the cost of calls, beside ours. Bifrost says which tokens were billed: they count at our prices.

@@ -80,7 +80,7 @@ class AnswerWay:
         if isinstance(side, _http2.Http2Connection):
             for piece in [pieces] if isinstance(pieces, bytes) else pieces:
                 if side.is_open_for_us(self._stream.stream_id):
-                    _send_data(side.h2_conn, self._stream.stream_id, piece)
+                    send_data(side.h2_conn, self._stream.stream_id, piece)
             return side.h2_conn.data_to_send() or b""
         if isinstance(pieces, bytes):
             return self._framed(pieces)
@@ -148,7 +148,7 @@ def _count(window: WindowManager, size: int) -> None:
     window._bytes_processed += size
 
 
-def _send_data(connection: _http_h2.BufferedH2Connection, stream_id: int, data: bytes) -> None:
+def send_data(connection: _http_h2.BufferedH2Connection, stream_id: int, data: bytes) -> None:
     """What h2 does for a DATA frame that the windows have room for; it makes and checks a dozen objects for that."""
     stream, size = connection.streams[stream_id], len(data)
     room = min(

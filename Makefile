@@ -35,9 +35,9 @@ test-real: setup ## record servers that nobody here wrote; the first time instal
 	@$(MAKE) --no-print-directory --jobs 2 $(REAL_SERVERS:%=$(VENV)-%/.ready)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/real
 
-bench: setup ## measure recording against mitmproxy alone, and how well a served recording keeps its times
-	@$(BIN)/python -m tests.bench
-	@$(BIN)/python -m tests.bench.timing
+bench: setup $(VENV)-bench/.ready ## what recording, storing and asking cost, side by side: ten minutes; QUICK=1: a glimpse
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+	$(if $(QUICK),,@$(BIN)/python -m tests.bench.timing)
 
 stress: setup ## a thousand streams, a hundred thousand exchanges, an hour's stream, a full disk: ten minutes
 	@$(BIN)/python -m tests.stress
@@ -54,11 +54,13 @@ docs: setup ## write the generated parts of the README anew
 lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --no-header --python-version 3.12 \
 	  --group dev --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --upgrade --universal --no-annotate --no-header --python-version 3.12 \
+	  --output-file tests/bench/peers.txt tests/bench/peers.in
 	for name in $(REAL_SERVERS); do uv pip compile --quiet --upgrade --universal --no-annotate --no-header \
 	  --python-version 3.12 --output-file tests/real/$$name.txt tests/real/$$name.in || exit 1; done
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(REAL_SERVERS:%=$(VENV)-%) $(FUZZ) .node build dist *.egg-info \
+	rm -rf $(VENV) $(VENV)-bench $(REAL_SERVERS:%=$(VENV)-%) $(FUZZ) .bench .node build dist *.egg-info \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Use the first Python >= 3.12 that really starts (a pyenv shim may not); with none, let uv fetch one.
@@ -82,6 +84,13 @@ $(REAL_SERVERS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: tests/real/%.txt | $(VENV)
 	@$(BIN)/python -m venv --clear $(VENV)-$*
 	@CMAKE_ARGS="$(LLAMA_CPP_BUILD)" CMAKE_BUILD_PARALLEL_LEVEL=2 \
 	  $$(command -v timeout && echo 20m) $(VENV)-$*/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
+	@touch $@
+
+# What recording is compared with: apart, since its dependencies are its own.
+$(VENV)-bench/.ready: tests/bench/peers.txt | $(VENV)/.ready
+	@echo "Installing what to compare with in $(VENV)-bench"
+	@$(BIN)/python -m venv --clear $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
 # Apart from the lock, which is for every Python: Atheris has wheels for some.

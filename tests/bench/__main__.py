@@ -1,103 +1,77 @@
-"""`make bench`: what recording costs, against mitmproxy that streams and records nothing.
+"""`make bench`: what recording, storing and asking cost, each figure beside its goal.
 
-Both proxies stand between the same client and the same built-in provider and are measured by turns. A pair gives one
-ratio; the machine's noise shows in their spread.
+`python -m tests.bench [--quick] [--rows N] [PART...]` runs some parts. The table goes to stdout, `bench.json` and
+`bench.md` to `.bench/`; what is found on the way goes to stderr.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import json
+import os
+import platform
 import re
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from tapeline.pipeline.provider import BuiltInProvider, Call, run_workload
+import duckdb
+from mitmproxy import version
 
-from ..support.recorder import RunningRecorder, clean_environment
+from . import capture, plan, proxies, querying, startup, storage, storing
+from .figures import Figure, as_json, as_markdown, as_table
 
-PAIRS = 5
-CALLS = 200
-CLIENTS = 16
-READY_SECONDS = 30
-STREAM_ALL = """
-import sys
-from mitmproxy import ctx
-
-def running():
-    for server in ctx.master.addons.get("proxyserver").servers:
-        print("PORT", server.listen_addrs[0][1], flush=True)
-
-def requestheaders(flow):
-    flow.request.stream = True
-
-def responseheaders(flow):
-    flow.response.stream = True
-"""
-WORKLOADS: dict[str, dict[str, object]] = {
-    "streamed, 200 events": {"model": "claude-sonnet-4.5", "stream": True},
-    "streamed, 10 events": {"model": "gpt-4o-mini", "stream": True},
-    "not streamed": {"model": "gpt-4o-mini"},
+OUTPUT = Path(".bench")
+PARTS: dict[str, Callable[[plan.Plan, Path], list[Figure]]] = {
+    "capture": lambda chosen, folder: asyncio.run(capture.measure(chosen, folder)),
+    "storage": storage.measure,
+    "storing": storing.measure,
+    "querying": querying.measure,
+    "startup": startup.measure,
 }
 
 
-def main() -> int:
-    """Print a line a workload: calls per second of both, and the ratio."""
-    print(f"{PAIRS} pairs of {CALLS} calls by {CLIENTS} clients; calls/s, ratio recorder / bare mitmproxy")  # noqa: T201
-    with (
-        BuiltInProvider(pace=0) as provider,
-        tempfile.TemporaryDirectory() as folder,
-        RunningRecorder(Path(folder) / "data", "--upstream", provider.url) as recorder,
-        bare_mitmproxy(Path(folder), provider.url) as bare,
-    ):
-        for name, body in WORKLOADS.items():
-            compare(name, [make_call(body)] * CALLS, recorder.address, bare)
+def main(arguments: list[str]) -> int:
+    """Measure the parts of these names, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure what Tapeline costs.")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="a glimpse of everything, in a minute and a half")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="exchanges that reports run on")
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    with_peers = proxies.are_peers_there()
+    what = plan.quick(with_peers=with_peers) if chosen.quick else plan.whole(with_peers=with_peers, rows=chosen.rows)
+    figures: list[Figure] = []
+    began = time.monotonic()
+    for name in chosen.parts or PARTS:
+        with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
+            sys.stderr.write(f"\n{name}\n")
+            figures += PARTS[name](what, Path(folder))
+    figures += storing.keeping_up(capture.highest_rates(figures), figures)
+    print(as_table(figures))  # noqa: T201
+    machine = _machine()
+    print(f"\n{machine} It took {time.monotonic() - began:.0f} s.")  # noqa: T201
+    OUTPUT.mkdir(exist_ok=True)
+    (OUTPUT / "bench.json").write_text(json.dumps(as_json(figures, machine), indent=1) + "\n")
+    (OUTPUT / "bench.md").write_text(as_markdown(figures, machine))
     return 0
 
 
-def make_call(body: dict[str, object]) -> Call:
-    return Call("127.0.0.1", "/v1/chat/completions", {**body, "messages": [{"role": "user", "content": "Hello!"}]})
-
-
-def compare(name: str, calls: list[Call], recorder: str, bare: str) -> None:
-    rate(calls[:CLIENTS], recorder), rate(calls[:CLIENTS], bare)
-    pairs = [(rate(calls, recorder), rate(calls, bare)) for _ in range(PAIRS)]
-    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratios = sorted(one / other for one, other in pairs)
-    spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    print(f"{name:<24} {ours:>8.0f} {theirs:>8.0f}   {spread}")  # noqa: T201
-
-
-def rate(calls: list[Call], address: str) -> float:
-    """Calls per second."""
-    began = time.perf_counter()
-    results = run_workload(calls, proxy=None, provider_url=address, concurrency=CLIENTS)
-    seconds = time.perf_counter() - began
-    assert all(result.status == 200 and not result.ended_early for result in results)
-    return len(calls) / seconds
-
-
-@contextmanager
-def bare_mitmproxy(folder: Path, upstream: str) -> Iterator[str]:
-    """mitmdump that passes streams on and does nothing else; gives its address."""
-    script = folder / "stream_all.py"
-    script.write_text(STREAM_ALL)
-    command = [str(Path(sys.executable).with_name("mitmdump")), "--quiet", "-s", str(script)]
-    options = ["--mode", f"reverse:{upstream}@127.0.0.1:0", "--set", f"confdir={folder / 'conf'}"]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r"PORT (\d+)", process.stdout.readline())
-            assert found, "mitmdump did not start"
-            yield f"http://127.0.0.1:{found.group(1)}"
-        finally:
-            process.terminate()
-            process.wait(READY_SECONDS)
+def _machine() -> str:
+    """What it was measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    processor = found.group(1) if found else platform.processor() or platform.machine()
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    versions = f"Python {platform.python_version()}, mitmproxy {version.VERSION}, DuckDB {duckdb.__version__}"
+    return (
+        f"{processor}, {os.cpu_count()} cores, {platform.system()}; {versions}; load of the machine at the end: {load}."
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,359 @@
+"""What recording costs traffic that passes: throughput, delay, processor time and memory, against other proxies.
+
+Both sides stand between the same clients and the same provider, and are measured by turns of a fraction of a second:
+`PAIRS` pairs of turns, each of which gives one ratio. While one side has its turn the other side's streams stand open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import socket
+import ssl
+import statistics
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..support.authority import make_authority, server_context
+from . import http1, http2, proxies
+from .crowd import Answer, Crowd
+from .figures import Figure, of_pairs
+from .plan import Plan
+from .proxies import Running
+
+RATES = "Capture: exchanges a second"
+BARE = "mitmdump, recording nothing"
+#: Clients that share an HTTP/2 connection, as those of one program do.
+SHARING = 16
+#: Events a second of the paced streams, by which delays are measured: fewer than saturate any proxy here.
+PACE_SECONDS = 0.05
+PACED_CLIENTS = 8
+PACED_EVENTS = 40
+CONNECT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How clients reach the provider through a proxy."""
+
+    name: str
+    is_tls: bool = False
+    is_http2: bool = False
+
+
+HTTP = Wire("HTTP/1.1")
+HTTPS = Wire("HTTPS, HTTP/1.1", is_tls=True)
+HTTPS_2 = Wire("HTTPS, HTTP/2", is_tls=True, is_http2=True)
+WIRES = (HTTP, HTTPS, HTTPS_2)
+#: Events of a streamed answer; none means that it comes as a whole.
+KINDS = {"50 events": 50, "500 events": 500, "not streamed": 0}
+
+
+class Surroundings:
+    """The provider on every wire, and what is needed to trust it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = make_authority(folder)
+        self.answers: dict[int, Answer] = {}
+        self.ports: dict[Wire, int] = {}
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Surroundings]:
+        loop = asyncio.get_running_loop()
+        servers = []
+        for wire in WIRES:
+            context = server_context(self.authority) if wire.is_tls else None
+            if context is not None:
+                context.set_alpn_protocols(["h2"] if wire.is_http2 else ["http/1.1"])
+            provider = http2.Provider if wire.is_http2 else http1.Provider
+            server = await loop.create_server(
+                lambda provider=provider: provider(self.answers), "127.0.0.1", 0, ssl=context, backlog=1024
+            )
+            self.ports[wire] = server.sockets[0].getsockname()[1]
+            servers.append(server)
+        try:
+            yield self
+        finally:
+            for server in servers:
+                server.close()
+
+    @property
+    def upstream(self) -> str:
+        return f"http://127.0.0.1:{self.ports[HTTP]}"
+
+    @property
+    def trust(self) -> tuple[str, ...]:
+        return ("--set", f"ssl_verify_upstream_trusted_ca={self.authority / 'ca.pem'}")
+
+    async def crowd(self, running: Running | None, wire: Wire, clients: int, crowd: Crowd) -> list[asyncio.Transport]:
+        """Connect so many clients through a proxy, or directly without one."""
+        lengths = random.Random(1).sample(range(1, max(crowd.events, clients) + 1), clients)
+        lengths = [max(1, length * crowd.events // max(crowd.events, clients)) for length in lengths]
+        step = SHARING if wire.is_http2 else 1
+        transports = []
+        for start in range(0, clients, step):
+            protocol = self._client(wire, crowd, lengths[start : start + step])
+            transports.append(await asyncio.wait_for(self._connect(running, wire, protocol), CONNECT_SECONDS))
+        return transports
+
+    def _client(self, wire: Wire, crowd: Crowd, lengths: list[int]) -> Callable[[], asyncio.Protocol]:
+        host = f"localhost:{self.ports[wire]}"
+        if wire.is_http2:
+            return lambda: http2.Client(crowd, host, lengths)
+        return lambda: http1.Client(crowd, host, lengths[0])
+
+    async def _connect(
+        self, running: Running | None, wire: Wire, protocol: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        port = self.ports[wire] if running is None else running.port
+        if not wire.is_tls:
+            return (await loop.create_connection(protocol, "127.0.0.1", port))[0]
+        # Who is at the other end is not what is measured: no client checks it.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"] if wire.is_http2 else ["http/1.1"])
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.setblocking(False)
+        if running is not None:
+            name = f"localhost:{self.ports[wire]}"
+            await loop.sock_sendall(connection, f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+            answer = await loop.sock_recv(connection, 4096)
+            if b" 200 " not in answer:
+                raise RuntimeError(f"no tunnel: {answer!r}")
+        return (await loop.create_connection(protocol, ssl=context, sock=connection, server_hostname="localhost"))[0]
+
+
+async def measure(plan: Plan, folder: Path) -> list[Figure]:
+    """All figures of this part."""
+    gc.disable()  # of this process alone, which stands for the network
+    figures: list[Figure] = []
+    async with Surroundings(folder).serving() as around:
+        figures += await _against_bare(plan, around)
+        figures += await _delays(plan, around)
+        figures += await _against_others(plan, around)
+    gc.enable()
+    return figures
+
+
+def highest_rates(figures: list[Figure]) -> dict[str, float]:
+    """Exchanges a second of each kind that were recorded at most, on any wire."""
+    rates: dict[str, float] = {}
+    for figure in figures:
+        for kind in KINDS if figure.part == RATES else ():
+            if f", {kind}, " in figure.what:
+                rates[kind] = max(rates.get(kind, 0.0), figure.ours)
+    return rates
+
+
+@contextmanager
+def _both(around: Surroundings, wire: Wire) -> Iterator[tuple[Running, Running]]:
+    """Ours and bare mitmproxy: before the provider on plain HTTP, as a proxy for all hosts on TLS."""
+    upstream = None if wire.is_tls else around.upstream
+    folder = around.folder / ("tls" if wire.is_tls else "plain")
+    with ExitStack() as stack:
+        start = stack.enter_context
+        yield (
+            start(proxies.tapeline(folder, upstream, *around.trust, *proxies.WITHOUT_SEALING)),
+            start(proxies.bare_mitmdump(folder, upstream, *around.trust)),
+        )
+
+
+async def _against_bare(plan: Plan, around: Surroundings) -> list[Figure]:
+    figures = []
+    for wire in plan.chosen(WIRES):
+        with _both(around, wire) as (ours, theirs):
+            for kind, events in KINDS.items():
+                for clients in plan.clients:
+                    what = f"{wire.name}, {kind}, {clients} client{'s' * (clients > 1)}"
+                    direct = await _turns(plan, around, wire, events, clients, (None,))
+                    rates = await _turns(plan, around, wire, events, clients, (ours, theirs))
+                    figure = of_pairs(
+                        RATES,
+                        what,
+                        _pairs(rates),
+                        "/s",
+                        BARE,
+                        ">= 1.10",
+                    )
+                    figure.notes["without a proxy"] = round(statistics.median(direct[0]), 1)
+                    figures.append(figure)
+                    plan.say(figure)
+            figures += await _costs(plan, around, wire, ours, theirs)
+    return figures
+
+
+def _pairs(sides: list[list[float]]) -> list[tuple[float, float]]:
+    ours, theirs = sides
+    return list(zip(ours, theirs, strict=True))
+
+
+async def _turns(
+    plan: Plan,
+    around: Surroundings,
+    wire: Wire,
+    events: int,
+    clients: int,
+    sides: tuple[Running | None, ...],
+    pace: float | None = None,
+) -> list[list[float]]:
+    """Exchanges a second of each side, a value a turn."""
+    crowds = [Crowd(around.answers, events, pace) for _ in sides]
+    transports = [
+        transport
+        for side, crowd in zip(sides, crowds, strict=True)
+        for transport in await around.crowd(side, wire, clients, crowd)
+    ]
+    rates: list[list[float]] = [[] for _ in sides]
+    order = list(range(len(sides)))
+    try:
+        for position in order:
+            await _turn(crowds[position], plan.warm_up_seconds)
+        for _ in range(plan.pairs):
+            for position in order:
+                rates[position].append(await _turn(crowds[position], plan.turn_seconds))
+            order.reverse()
+    finally:
+        for transport in transports:
+            transport.abort()
+        await asyncio.sleep(0.05)
+        around.answers.clear()
+    for side, crowd in zip(sides, crowds, strict=True):
+        if crowd.failure is not None:
+            raise RuntimeError(f"{side.name if side else 'direct'}: {crowd.failure}")
+    return rates
+
+
+async def _turn(crowd: Crowd, seconds: float) -> float:
+    loop = asyncio.get_running_loop()
+    before, ended, began = crowd.passed, crowd.ended, loop.time()
+    crowd.turn(on=True)
+    await asyncio.sleep(seconds)
+    lasted = loop.time() - began
+    if crowd.pace is None:
+        rate = (crowd.passed - before) / max(1, crowd.events) / lasted
+    else:
+        rate = (crowd.ended - ended) / lasted
+    crowd.turn(on=False)
+    await asyncio.sleep(0.02)  # what is under way comes to its end
+    return rate
+
+
+async def _costs(plan: Plan, around: Surroundings, wire: Wire, ours: Running, theirs: Running) -> list[Figure]:
+    """Processor time of an exchange: of both proxies' own processes, over turns of the same work."""
+    figures = []
+    for kind, events in KINDS.items():
+        crowds = [Crowd(around.answers, events) for _ in range(2)]
+        transports = []
+        seconds: list[list[float]] = [[], []]
+        for side, crowd in zip((ours, theirs), crowds, strict=True):
+            transports += await around.crowd(side, wire, 16, crowd)
+            await _turn(crowd, plan.warm_up_seconds)
+        for _ in range(plan.pairs):
+            for position, side in enumerate((ours, theirs)):
+                crowd = crowds[position]
+                before, used = crowd.passed, side.cpu_seconds()
+                await _turn(crowd, plan.turn_seconds)
+                done = (crowd.passed - before) / max(1, events)
+                seconds[position].append((side.cpu_seconds() - used) / done * 1000)
+        for transport in transports:
+            transport.abort()
+        await asyncio.sleep(0.05)
+        around.answers.clear()
+        figures.append(
+            of_pairs(
+                "Capture: CPU seconds per 1,000 exchanges",
+                f"{wire.name}, {kind}, 16 clients",
+                _pairs(seconds),
+                "s",
+                BARE,
+            )
+        )
+        plan.say(figures[-1])
+    memory = ("Capture: peak memory", f"{wire.name}, all of the above")
+    peaks = [(ours.peak_memory(), theirs.peak_memory())]
+    figures.append(of_pairs(*memory, peaks, "MiB", BARE))
+    plan.say(figures[-1])
+    return figures
+
+
+async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
+    """How much later an event comes than without a proxy, on streams that are slow enough to leave proxies idle."""
+    figures = []
+    for wire in plan.chosen(WIRES):
+        with _both(around, wire) as sides:
+            crowds = [Crowd(around.answers, PACED_EVENTS, PACE_SECONDS) for _ in range(3)]
+            transports = []
+            for side, crowd in zip((*sides, None), crowds, strict=True):
+                transports += await around.crowd(side, wire, PACED_CLIENTS, crowd)
+                await _turn(crowd, plan.warm_up_seconds * 2)
+            kinds = {"chunk": 0, "first token": 1}
+            found: dict[tuple[str, int], list[list[float]]] = {
+                (kind, percent): [[], [], []] for kind in kinds for percent in (50, 99)
+            }
+            for _ in range(plan.pairs):
+                for position, crowd in enumerate(crowds):
+                    crowd.forget_delays()
+                    await _turn(crowd, plan.paced_seconds)
+                    for kind, values in (("chunk", crowd.delays), ("first token", crowd.first_delays)):
+                        for percent in (50, 99):
+                            found[kind, percent][position].append(_percentile(values, percent))
+            for transport in transports:
+                transport.abort()
+            await asyncio.sleep(0.05)
+            around.answers.clear()
+            for (kind, percent), (ours, theirs, direct) in found.items():
+                base = statistics.median(direct)
+                pairs = [(1000 * (our - base), 1000 * (their - base)) for our, their in zip(ours, theirs, strict=True)]
+                figures.append(
+                    of_pairs(
+                        "Capture: added delay",
+                        f"{wire.name}, {kind}, p{percent}, {PACED_CLIENTS} clients at {1 / PACE_SECONDS:.0f} events/s",
+                        pairs,
+                        "ms",
+                        BARE,
+                        "<= 1.05" if percent == 50 else "<= 1.10",
+                    )
+                )
+                plan.say(figures[-1])
+    return figures
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+async def _against_others(plan: Plan, around: Surroundings) -> list[Figure]:
+    """Those that reassemble what passes: events come as fast as the provider sends them, and whole answers count."""
+    if not plan.with_peers:
+        return []
+    figures = []
+    folder = around.folder / "others"
+    for start, goals in (
+        (proxies.claude_tap, {"50 events": ">= 1.5", "not streamed": ">= 1.5"}),
+        (proxies.litellm, {"50 events": ">= 10", "not streamed": ""}),
+    ):
+        with (
+            proxies.tapeline(folder / start.__name__, around.upstream, *proxies.WITHOUT_SEALING) as ours,
+            start(folder / start.__name__ / "theirs", around.upstream) as theirs,
+        ):
+            for kind, goal in goals.items():
+                long = plan.with_turns(plan.turn_seconds * 3, plan.warm_up_seconds * 3)
+                rates = await _turns(long, around, HTTP, KINDS[kind], 16, (ours, theirs), pace=0.0)
+                figures.append(
+                    of_pairs(
+                        RATES,
+                        f"HTTP/1.1, {kind}, 16 clients",
+                        _pairs(rates),
+                        "/s",
+                        theirs.name,
+                        goal,
+                    )
+                )
+                plan.say(figures[-1])
+    return figures

@@ -1,0 +1,77 @@
+"""How much is measured: all of it in ten minutes, or a glimpse of everything in a minute and a half."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from .figures import Figure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, how often, how many."""
+
+    is_quick: bool
+    with_peers: bool
+    #: Of turns in capture, of loads, of reports.
+    pairs: int
+    load_pairs: int
+    report_pairs: int
+    turn_seconds: float
+    warm_up_seconds: float
+    paced_seconds: float
+    clients: tuple[int, ...]
+    #: Exchanges of the made datasets: for reports, and for loading.
+    rows: int
+    load_rows: int
+    with_content: bool
+    #: What a report may take on so many.
+    report_seconds: float
+
+    def chosen[T](self, choices: Sequence[T]) -> Sequence[T]:
+        """All of them, or the first and the last."""
+        return (choices[0], choices[-1]) if self.is_quick else choices
+
+    def with_turns(self, turn_seconds: float, warm_up_seconds: float) -> Self:
+        return replace(self, turn_seconds=turn_seconds, warm_up_seconds=warm_up_seconds)
+
+    def say(self, figure: Figure) -> None:
+        """Tell what was found as soon as it is."""
+        sys.stderr.write("  ".join(cell for cell in figure.cells() if cell) + "\n")
+
+
+def whole(*, with_peers: bool, rows: int) -> Plan:
+    """Everything; reports on 10 M exchanges may take eight times what they may take on 1 M."""
+    return Plan(
+        is_quick=False,
+        with_peers=with_peers,
+        pairs=5,
+        load_pairs=5,
+        report_pairs=5,
+        turn_seconds=0.5,
+        warm_up_seconds=0.4,
+        paced_seconds=1.0,
+        clients=(1, 16, 128),
+        rows=rows,
+        load_rows=200_000,
+        with_content=rows <= 1_000_000,
+        report_seconds=1.0 if rows <= 1_000_000 else 8.0,
+    )
+
+
+def quick(*, with_peers: bool) -> Plan:
+    """A glimpse."""
+    return replace(
+        whole(with_peers=with_peers, rows=20_000),
+        is_quick=True,
+        load_pairs=2,
+        report_pairs=2,
+        turn_seconds=0.15,
+        warm_up_seconds=0.15,
+        paced_seconds=0.4,
+        clients=(16,),
+        load_rows=20_000,
+    )

@@ -1,0 +1,94 @@
+"""How many bytes an exchange takes on the disk, against what others store of the same traffic and against zstd.
+
+All keep requests and answers whole. JSONL is a line an exchange; the limit is what is left when everything that was
+sent twice stands there once, compressed as far as zstd goes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import zstandard
+
+from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.pipeline.seal import seal
+
+from . import proxies
+from .figures import Figure, of_sizes
+from .plan import Plan
+from .traffic import Call, agent, answering, images, pass_through, short_chats
+
+_PART = "Storage: bytes an exchange"
+_LONG_WINDOW = 27
+
+
+def measure(plan: Plan, folder: Path) -> list[Figure]:
+    """All figures of this part."""
+    many = 1 if plan.is_quick else 4
+    figures = []
+    twentieth = {"mitmproxy's flow file": "<= 0.05", "claude-tap": "<= 0.05"}
+    for name, calls, goals in (
+        ("short chats", short_chats(250 * many), {"JSONL + zstd -3": "<= 0.7"}),
+        (
+            f"agent of {50 * many} turns",
+            agent(50 * many),
+            twentieth,
+        ),
+        ("images", images(2 * many), {"one copy of the image": "<= 1.1"}),
+    ):
+        ours, others = _sizes(plan, folder / name.replace(" ", "-"), calls)
+        if name == "images":
+            others["one copy of the image"] = _encoded_image(calls)
+        for other, size in others.items():
+            goal = goals.get(other, "")
+            figures.append(of_sizes(_PART, name, ours / len(calls), size / len(calls), "B", other, goal))
+            plan.say(figures[-1])
+    return figures
+
+
+def _sizes(plan: Plan, folder: Path, calls: list[Call]) -> tuple[float, dict[str, float]]:
+    """Bytes of our dataset, and of what the others store."""
+    folder.mkdir(parents=True)
+
+    def check(is_same: bool) -> None:
+        if not is_same:
+            raise RuntimeError("an answer came changed")
+
+    with answering(calls) as upstream, proxies.tapeline(folder, upstream, *proxies.WITHOUT_SEALING) as running:
+        pass_through(running.port, calls, check)
+    directory = DataDirectory(folder / "tapeline")
+    seal(directory)
+    ours = sum(path.stat().st_size for path in directory.root.glob("*/date=*/*.parquet"))
+    others: dict[str, float] = {}
+    with answering(calls) as upstream, proxies.saving_mitmdump(folder, upstream) as running:
+        pass_through(running.port, calls, check)
+    others["mitmproxy's flow file"] = (folder / "flows").stat().st_size
+    if plan.with_peers:
+        with answering(calls) as upstream, proxies.claude_tap(folder / "tap", upstream) as running:
+            pass_through(running.port, calls, check)
+        others["claude-tap"] = sum(path.stat().st_size for path in (folder / "tap").glob("traces.sqlite3*"))
+    lines = b"".join(_line(number, call) for number, call in enumerate(calls))
+    others["JSONL + zstd -3"] = len(zstandard.ZstdCompressor(level=3).compress(lines))
+    others["JSONL + zstd -19"] = len(zstandard.ZstdCompressor(level=19).compress(lines))
+    others["limit: zstd -19 --long of what is unique"] = _limit(calls)
+    return ours, others
+
+
+def _line(number: int, call: Call) -> bytes:
+    line = {"request": json.loads(call.request()), "response": b"".join(call.events(number)).decode()}
+    return json.dumps(line).encode() + b"\n"
+
+
+def _limit(calls: list[Call]) -> int:
+    unique: dict[str, None] = {}
+    for call in calls:
+        unique.update(dict.fromkeys(json.dumps(message) for message in (*call.messages, *(call.tools or ()))))
+        unique[call.text] = None
+    parameters = zstandard.ZstdCompressionParameters.from_level(19, window_log=_LONG_WINDOW, enable_ldm=True)
+    return len(zstandard.ZstdCompressor(compression_params=parameters).compress("\n".join(unique).encode()))
+
+
+def _encoded_image(calls: list[Call]) -> int:
+    url: str = calls[0].messages[0]["content"][1]["image_url"]["url"]
+    return len(url)

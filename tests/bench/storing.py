@@ -1,0 +1,162 @@
+"""How fast journals are sealed and datasets are loaded, and what both cost as recordings grow."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+
+from tapeline.addons.tapeline_journal import create_journal, write_entries
+from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.pipeline import warehouse
+from tapeline.pipeline.seal import seal
+
+from ..support.journals import NOON_US
+from . import made
+from .capture import KINDS
+from .crowd import COMPLETION, EVENTS, LAST_EVENT, question
+from .figures import Figure, of_one, of_pairs, of_sizes
+from .plan import Plan
+
+_SEAL, _LOAD, _GROWTH = "Sealing", "Loading", "Growth"
+_COPY = "CREATE TABLE copy AS SELECT * FROM read_parquet('{}', union_by_name = true)"
+#: Exchanges of each kind that are sealed, for as many events in all.
+COUNTS = {"50 events": 5_000, "500 events": 500, "not streamed": 5_000}
+
+
+def measure(plan: Plan, folder: Path) -> list[Figure]:
+    """All figures of this part."""
+    figures = [*_sealing(plan, folder), *_loading(plan, folder), *_growth(plan, folder)]
+    for figure in figures:
+        plan.say(figure)
+    return figures
+
+
+def keeping_up(captured: dict[str, float], figures: list[Figure]) -> list[Figure]:
+    """How much of a core sealing takes at the highest rate at which each kind was captured."""
+    sealed = {figure.what: figure.ours for figure in figures if figure.part == _SEAL}
+    return [
+        of_one(_SEAL, f"cores for {kind} at {rate:.0f}/s, the highest rate captured", rate / sealed[kind], "", "<= 1")
+        for kind, rate in captured.items()
+        if kind in sealed
+    ]
+
+
+def _sealing(plan: Plan, folder: Path) -> list[Figure]:
+    """Exchanges for each second of the processor's time, in a single process."""
+    figures = []
+    for kind, count in COUNTS.items():
+        number = count // 4 if plan.is_quick else count
+        data = DataDirectory(folder / kind.replace(" ", "-"))
+        write_journal(data, number, KINDS[kind])
+        began, used = time.perf_counter(), time.process_time()
+        sealed = seal(data)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - used
+        if sealed.exchanges != number:
+            raise RuntimeError(f"sealed {sealed.exchanges} of {number}: {sealed.problems}")
+        figure = of_one(_SEAL, kind, number / cpu, "exchanges per CPU second")
+        figure.notes["by the clock"] = round(number / seconds, 1)
+        figures.append(figure)
+    return figures
+
+
+def write_journal(data: DataDirectory, count: int, events: int) -> None:
+    """The journal of a recorder that is gone, with streams that are all asked for something else."""
+    data.create()
+    journal = create_journal(data.journal("bench"), {"recorder_id": "bench", "run": "bench", "redact": "credentials"})
+    journal.execute("BEGIN")
+    for number in range(count):
+        write_entries(journal, number, list(_entries(number, events)), [])
+    journal.execute("COMMIT")
+    journal.close()
+
+
+def _entries(number: int, events: int) -> list[tuple[str, int, object]]:
+    head = {
+        "exchange_id": f"{number:08x}-0000-7000-8000-000000000000",
+        "run": "bench",
+        "started_at_us": NOON_US + number * 1000,
+        "client_connection_id": "1",
+        "mode": "regular",
+        "scheme": "https",
+        "host": "api.openai.com",
+        "port": 443,
+        "path": "/v1/chat/completions",
+        "http_version": "HTTP/1.1",
+        "headers": [["content-type", "application/json"], ["user-agent", "OpenAI/Python 3.0.0"]],
+        "api_key_id": None,
+        "credentials": [],
+    }
+    answer = {
+        "status_code": 200,
+        "http_version": "HTTP/1.1",
+        "headers": [["content-type", "text/event-stream" if events else "application/json"]],
+        "request_sent_us": 20,
+        "response_headers_us": 100_000,
+    }
+    pieces = [EVENTS[at % len(EVENTS)] for at in range(events - 1)] + [LAST_EVENT] if events else [COMPLETION]
+    return [
+        ("head", number, head),
+        ("request", number, (10, question(number, streamed=bool(events)))),
+        ("answer", number, answer),
+        *(("response", number, (100_000 + at * 20_000, piece)) for at, piece in enumerate(pieces)),
+        ("ending", number, {"how": "response", "ended_us": 100_000 + events * 20_000}),
+    ]
+
+
+def _loading(plan: Plan, folder: Path) -> list[Figure]:
+    """Rows a second of a whole load, against DuckDB's copy of the same files into a table."""
+    rows = plan.load_rows
+    pairs = []
+    data = DataDirectory(folder / "load")
+    made.make(data, rows, with_content=False)
+    for _ in range(plan.load_pairs):
+        ours = load_anew(data)
+        pairs.append((rows / ours, rows / copy(data, folder / "copy.duckdb")))
+    return [of_pairs(_LOAD, f"{rows:,} exchanges", pairs, "rows/s", "CREATE TABLE AS SELECT * of the files", ">= 0.7")]
+
+
+def load_anew(data: DataDirectory) -> float:
+    """Seconds to load all of a dataset."""
+    data.warehouse.unlink(missing_ok=True)
+    began = time.perf_counter()
+    loaded = warehouse.load(data)
+    seconds = time.perf_counter() - began
+    if loaded.problems:
+        raise RuntimeError(str(loaded.problems))
+    return seconds
+
+
+def copy(data: DataDirectory, path: Path) -> float:
+    """Seconds that DuckDB alone takes to have the same rows in a file of its own."""
+    path.unlink(missing_ok=True)
+    began = time.perf_counter()
+    with duckdb.connect(path) as connection:
+        connection.execute(_COPY.format(data.dataset("exchanges") / "*" / "*.parquet"))
+        connection.execute("CHECKPOINT")
+    return time.perf_counter() - began
+
+
+def _growth(plan: Plan, folder: Path) -> list[Figure]:
+    """Time to load one more day where there are 1, 10 and 100 times as many rows, and no new ones."""
+    day_rows, figures = plan.rows // 200, []
+    base: float | None = None
+    for times in (1, 10, 100):
+        data = DataDirectory(folder / f"grown-{times}")
+        made.make(data, day_rows * times, with_content=False, days=min(times, 25))
+        warehouse.load(data)
+        seconds = []
+        for more in range(3):
+            made.make(data, day_rows, with_content=False, first_day=made.FIRST_DAY + timedelta(days=40 + more), days=1)
+            began = time.perf_counter()
+            warehouse.load(data)
+            seconds.append(time.perf_counter() - began)
+        took = sorted(seconds)[1] * 1000
+        base = base or took
+        what = f"load of {day_rows:,} more rows where {day_rows * times:,} are"
+        figures.append(of_sizes(_GROWTH, what, took, base, "ms", "the same where there are as many", "<= 2"))
+        shutil.rmtree(data.root)
+    return figures

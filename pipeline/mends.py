@@ -47,6 +47,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 from tapeline.addons.tapeline_capture import SILENT
 
 from .shortcut import (
+    IS_KNOWN,
     AnswerWay,
     count_received,
     data_frames,
@@ -70,7 +71,8 @@ def mend() -> None:
     for mended in (HttpStream, Http1Server, Http1Client, Http2Server, Http2Client, GetHttpConnection):
         setattr(layers, mended.__name__, mended)
     ConnectionHandler.on_timeout = _give_up  # type: ignore[method-assign,assignment]
-    ConnectionHandler.drain_writers = drain_full_writers  # type: ignore[method-assign]
+    if IS_KNOWN:
+        ConnectionHandler.drain_writers = drain_full_writers  # type: ignore[method-assign]
 
 
 async def _give_up(handler: ConnectionHandler) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
+from tapeline.pipeline import shortcut
 from tapeline.pipeline.shortcut import count_received, data_frames, is_between_chunks, send_data, whole_chunks
 
 CHUNKS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4)
@@ -120,3 +121,12 @@ def test_frames_of_a_closed_stream_are_left_to_h2() -> None:
     before = windows(client)
     assert not count_received(client, frames)
     assert windows(client) == before
+
+
+def test_with_other_releases_every_piece_takes_mitmproxys_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shortcut.IS_KNOWN
+    client, _ = connections()
+    _, reader = read_by_h11(chunked([b"Hi"]))
+    monkeypatch.setattr(shortcut, "IS_KNOWN", False)
+    assert data_frames(client, b"\x00\x00\x02\x00\x00\x00\x00\x00\x01Hi") is None
+    assert not is_between_chunks(reader)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 
 import click
 
@@ -30,7 +29,7 @@ INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("tapeline"), prog_name="tapeline")
+@click.version_option(package_name="tapeline", prog_name="tapeline")
 def tapeline() -> None:
     """Record chat-completion traffic and measure it.
 

@@ -25,6 +25,7 @@ from .plan import Plan
 from .proxies import Running
 
 RATES = "Capture: exchanges a second"
+COSTS = "Capture: CPU seconds per 1,000 exchanges"
 BARE = "mitmdump, recording nothing"
 #: Clients that share an HTTP/2 connection, as those of one program do.
 SHARING = 16
@@ -168,27 +169,32 @@ async def _against_bare(plan: Plan, around: Surroundings) -> list[Figure]:
     for wire in plan.chosen(WIRES):
         with _both(around, wire) as (ours, theirs):
             for kind, events in KINDS.items():
+                direct = await _turns(plan.with_turns(plan.turn_seconds, 2), around, wire, events, 16, (None,))
                 for clients in plan.clients:
                     what = f"{wire.name}, {kind}, {clients} client{'s' * (clients > 1)}"
-                    direct = await _turns(plan, around, wire, events, clients, (None,))
-                    rates = await _turns(plan, around, wire, events, clients, (ours, theirs))
-                    figure = of_pairs(
-                        RATES,
-                        what,
-                        _pairs(rates),
-                        "/s",
-                        BARE,
-                        ">= 1.10",
-                    )
-                    figure.notes["without a proxy"] = round(statistics.median(direct[0]), 1)
-                    figures.append(figure)
-                    plan.say(figure)
-            figures += await _costs(plan, around, wire, ours, theirs)
+                    turns = await _turns(plan, around, wire, events, clients, (ours, theirs))
+                    figures.append(of_pairs(RATES, what, _pairs(turns, "rate"), "/s", BARE, ">= 1.10"))
+                    figures[-1].notes["16 clients without a proxy"] = round(direct[0][-1].rate, 1)
+                    plan.say(figures[-1])
+                    if clients == plan.clients[len(plan.clients) // 2]:
+                        figures.append(of_pairs(COSTS, what, _pairs(turns, "cpu"), "s", BARE))
+                        plan.say(figures[-1])
+            memory = (ours.peak_memory(), theirs.peak_memory())
+            figures.append(of_pairs("Capture: peak memory", f"{wire.name}, all of the above", [memory], "MiB", BARE))
+            plan.say(figures[-1])
     return figures
 
 
-def _pairs(sides: list[list[float]]) -> list[tuple[float, float]]:
-    ours, theirs = sides
+@dataclass(frozen=True)
+class Turn:
+    """What a turn gave: exchanges a second, and seconds of the proxy's processor time for a thousand of them."""
+
+    rate: float
+    cpu: float
+
+
+def _pairs(sides: list[list[Turn]], what: str) -> list[tuple[float, float]]:
+    ours, theirs = ([float(getattr(turn, what)) for turn in turns] for turns in sides)
     return list(zip(ours, theirs, strict=True))
 
 
@@ -200,32 +206,36 @@ async def _turns(
     clients: int,
     sides: tuple[Running | None, ...],
     pace: float | None = None,
-) -> list[list[float]]:
-    """Exchanges a second of each side, a value a turn."""
+) -> list[list[Turn]]:
+    """The turns of each side; who begins a pair changes from one to the next."""
     crowds = [Crowd(around.answers, events, pace) for _ in sides]
     transports = [
         transport
         for side, crowd in zip(sides, crowds, strict=True)
         for transport in await around.crowd(side, wire, clients, crowd)
     ]
-    rates: list[list[float]] = [[] for _ in sides]
+    turns: list[list[Turn]] = [[] for _ in sides]
     order = list(range(len(sides)))
     try:
         for position in order:
             await _turn(crowds[position], plan.warm_up_seconds)
         for _ in range(plan.pairs):
             for position in order:
-                rates[position].append(await _turn(crowds[position], plan.turn_seconds))
+                side, crowd = sides[position], crowds[position]
+                before, used = crowd.passed, side.cpu_seconds() if side else 0.0
+                rate = await _turn(crowd, plan.turn_seconds)
+                cpu = (side.cpu_seconds() if side else 0.0) - used
+                done = max(1, crowd.passed - before) / max(1, events)
+                turns[position].append(Turn(rate, cpu / done * 1000))
             order.reverse()
     finally:
         for transport in transports:
             transport.abort()
         await asyncio.sleep(0.05)
-        around.answers.clear()
     for side, crowd in zip(sides, crowds, strict=True):
         if crowd.failure is not None:
             raise RuntimeError(f"{side.name if side else 'direct'}: {crowd.failure}")
-    return rates
+    return turns
 
 
 async def _turn(crowd: Crowd, seconds: float) -> float:
@@ -241,44 +251,6 @@ async def _turn(crowd: Crowd, seconds: float) -> float:
     crowd.turn(on=False)
     await asyncio.sleep(0.02)  # what is under way comes to its end
     return rate
-
-
-async def _costs(plan: Plan, around: Surroundings, wire: Wire, ours: Running, theirs: Running) -> list[Figure]:
-    """Processor time of an exchange: of both proxies' own processes, over turns of the same work."""
-    figures = []
-    for kind, events in KINDS.items():
-        crowds = [Crowd(around.answers, events) for _ in range(2)]
-        transports = []
-        seconds: list[list[float]] = [[], []]
-        for side, crowd in zip((ours, theirs), crowds, strict=True):
-            transports += await around.crowd(side, wire, 16, crowd)
-            await _turn(crowd, plan.warm_up_seconds)
-        for _ in range(plan.pairs):
-            for position, side in enumerate((ours, theirs)):
-                crowd = crowds[position]
-                before, used = crowd.passed, side.cpu_seconds()
-                await _turn(crowd, plan.turn_seconds)
-                done = (crowd.passed - before) / max(1, events)
-                seconds[position].append((side.cpu_seconds() - used) / done * 1000)
-        for transport in transports:
-            transport.abort()
-        await asyncio.sleep(0.05)
-        around.answers.clear()
-        figures.append(
-            of_pairs(
-                "Capture: CPU seconds per 1,000 exchanges",
-                f"{wire.name}, {kind}, 16 clients",
-                _pairs(seconds),
-                "s",
-                BARE,
-            )
-        )
-        plan.say(figures[-1])
-    memory = ("Capture: peak memory", f"{wire.name}, all of the above")
-    peaks = [(ours.peak_memory(), theirs.peak_memory())]
-    figures.append(of_pairs(*memory, peaks, "MiB", BARE))
-    plan.say(figures[-1])
-    return figures
 
 
 async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
@@ -305,7 +277,6 @@ async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
             for transport in transports:
                 transport.abort()
             await asyncio.sleep(0.05)
-            around.answers.clear()
             for (kind, percent), (ours, theirs, direct) in found.items():
                 base = statistics.median(direct)
                 pairs = [(1000 * (our - base), 1000 * (their - base)) for our, their in zip(ours, theirs, strict=True)]
@@ -343,13 +314,13 @@ async def _against_others(plan: Plan, around: Surroundings) -> list[Figure]:
             start(folder / start.__name__ / "theirs", around.upstream) as theirs,
         ):
             for kind, goal in goals.items():
-                long = plan.with_turns(plan.turn_seconds * 3, plan.warm_up_seconds * 3)
-                rates = await _turns(long, around, HTTP, KINDS[kind], 16, (ours, theirs), pace=0.0)
+                long = plan.with_turns(plan.turn_seconds * 3, plan.pairs // 2)
+                turns = await _turns(long, around, HTTP, KINDS[kind], 16, (ours, theirs), pace=0.0)
                 figures.append(
                     of_pairs(
                         RATES,
                         f"HTTP/1.1, {kind}, 16 clients",
-                        _pairs(rates),
+                        _pairs(turns, "rate"),
                         "/s",
                         theirs.name,
                         goal,

@@ -154,6 +154,7 @@ class Crowd:
 
     def ask(self, first_events: int | None = None) -> tuple[Answer, bytes]:
         """A new question; of the first ones the answers differ in length, so that clients get out of step."""
+        # Numbers are never used again: what a proxy still holds of an earlier crowd finds its own answer.
         number = len(self._answers)
         events = first_events if first_events is not None and self.events else self.events
         answer = self._answers[number] = Answer(self, events, time.perf_counter())

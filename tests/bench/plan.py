@@ -35,8 +35,8 @@ class Plan:
         """All of them, or the first and the last."""
         return (choices[0], choices[-1]) if self.is_quick else choices
 
-    def with_turns(self, turn_seconds: float, warm_up_seconds: float) -> Self:
-        return replace(self, turn_seconds=turn_seconds, warm_up_seconds=warm_up_seconds)
+    def with_turns(self, turn_seconds: float, pairs: int) -> Self:
+        return replace(self, turn_seconds=turn_seconds, pairs=max(pairs, 2))
 
     def say(self, figure: Figure) -> None:
         """Tell what was found as soon as it is."""
@@ -48,12 +48,12 @@ def whole(*, with_peers: bool, rows: int) -> Plan:
     return Plan(
         is_quick=False,
         with_peers=with_peers,
-        pairs=5,
+        pairs=11,
         load_pairs=5,
         report_pairs=5,
-        turn_seconds=0.5,
+        turn_seconds=0.25,
         warm_up_seconds=0.4,
-        paced_seconds=1.0,
+        paced_seconds=0.6,
         clients=(1, 16, 128),
         rows=rows,
         load_rows=200_000,
@@ -67,6 +67,7 @@ def quick(*, with_peers: bool) -> Plan:
     return replace(
         whole(with_peers=with_peers, rows=20_000),
         is_quick=True,
+        pairs=5,
         load_pairs=2,
         report_pairs=2,
         turn_seconds=0.15,

@@ -1,11 +1,11 @@
 """The proxies under test, each a process (or two) in a folder of its own, and what they use of the machine.
 
-Ours and bare mitmproxy run from this project's environment, the others from `.venv-bench`, as their makers ship them.
+Ours and bare mitmproxy run from this project's environment, the others from environments of their own (`.venv-bench`,
+`.venv-litellm`), as their makers ship them.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
@@ -22,12 +22,13 @@ from urllib.request import urlopen
 from ..support.recorder import RunningRecorder, clean_environment
 from .crowd import MODEL
 
-PEERS = Path(__file__).parents[2] / ".venv-bench" / "bin"
+_ROOT = Path(__file__).parents[2]
+CLAUDE_TAP = _ROOT / ".venv-bench" / "bin" / "claude-tap"
+LITELLM = _ROOT / ".venv-litellm" / "bin" / "litellm"
 READY_SECONDS = 60
 STOP_SECONDS = 20
 #: Sealing in a process beside it would fall into the other side's turns: it is measured in rows of its own.
 WITHOUT_SEALING = ("--set", "tapeline_seal=false")
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _STREAM_ALL = """
 from mitmproxy import ctx
@@ -70,9 +71,9 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        """What it has used so far, without the processes it has started."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """What its threads have used so far, without the processes it has started."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
     def peak_memory(self) -> float:
         """In MiB."""
@@ -122,7 +123,7 @@ def claude_tap(folder: Path, upstream: str) -> Iterator[Running]:
     options += ["--tap-no-live", "--tap-no-open", "--tap-no-update-check", "--tap-target", f"{upstream}/v1"]
     port = _free_port()
     home = {"HOME": str(folder), "CLOUDTAP_DB": str(folder / "traces.sqlite3")}
-    command = [str(PEERS / "claude-tap"), *options, "--tap-port", str(port)]
+    command = [str(CLAUDE_TAP), *options, "--tap-port", str(port)]
     with _process(command, folder, clean_environment(**home)) as process:
         _wait_for_port(port, process)
         yield Running("claude-tap", port, process.pid)
@@ -134,7 +135,7 @@ def litellm(folder: Path, upstream: str) -> Iterator[Running]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(_LITELLM.format(model=MODEL, upstream=upstream))
     port = _free_port()
-    command = [str(PEERS / "litellm"), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
+    command = [str(LITELLM), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
     home = {"HOME": str(folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
     with _process([*command, "--port", str(port)], folder, clean_environment(**home)) as process:
         _wait_for_port(port, process)
@@ -143,7 +144,7 @@ def litellm(folder: Path, upstream: str) -> Iterator[Running]:
 
 
 def are_peers_there() -> bool:
-    return (PEERS / "claude-tap").exists() and (PEERS / "litellm").exists()
+    return CLAUDE_TAP.exists() and LITELLM.exists()
 
 
 @contextmanager

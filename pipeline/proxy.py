@@ -11,7 +11,8 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -85,9 +86,9 @@ async def run_proxy(proxy: Proxy, run: str, settings: Settings, body: Body, stop
     try:
         await asyncio.wait((watch.ready, running), return_when=asyncio.FIRST_COMPLETED)
         _check_started(watch, running)
-        _keep_delays_short()
-        code = await body(proxy)
-        await _drain(master, proxy.recorder, stop_now)
+        with _short_delays():
+            code = await body(proxy)
+            await _drain(master, proxy.recorder, stop_now)
     finally:
         master.shutdown()
         await asyncio.gather(running, return_exceptions=True)
@@ -141,11 +142,18 @@ def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
     return master
 
 
-def _keep_delays_short() -> None:
+@contextmanager
+def _short_delays() -> Iterator[None]:
     """Have nothing stop the events that pass: what is in memory at the start stays, and is not looked through again."""
+    usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(usual)
 
 
 def _check_started(watch: _Watch, running: asyncio.Task[None]) -> None:

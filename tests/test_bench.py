@@ -11,6 +11,7 @@ import pytest
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.pipeline import warehouse
 from tapeline.pipeline.report_text import all_reports
+from tapeline.pipeline.seal import seal
 
 from .bench import capture, figures, made, plan, querying, storing, traffic
 
@@ -59,7 +60,7 @@ def test_queries_by_hand_are_for_reports_and_run(tmp_path: Path) -> None:
 def test_a_made_journal_is_sealed_whole(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     storing.write_journal(data, 5, 50)
-    sealed = storing.seal(data)
+    sealed = seal(data)
     assert (sealed.exchanges, sealed.problems) == (5, ())
 
 

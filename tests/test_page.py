@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -169,3 +170,12 @@ def test_figures_stand_as_people_read_them_and_as_they_are() -> None:
 def test_a_long_table_says_what_is_left_out() -> None:
     text = page("Made up.", [table(*((number,) for number in range(1500)), columns="calls")])
     assert "500 more rows are left out here" in text
+
+
+def test_a_chart_takes_any_kind_of_value() -> None:
+    odd = [timedelta(seconds=90), UUID(int=1), time(10, 30), b"ab", [1], None]
+    shown = drawn("bar x=calls y=what", *((value, 1) for value in odd), columns="what calls")
+    assert json.dumps(values(shown))
+    assert [row["what"] for row in values(shown)][:3] == ["0:01:30", str(UUID(int=1)), "10:30:00"]
+    figures = drawn("bar x=a,b y=name", ("n", float("nan"), 1.5), ("i", float("inf"), 2.5), columns="name a b")
+    assert [(row["measure"], row["amount"]) for row in values(figures)] == [("b", 1.5), ("b", 2.5)]

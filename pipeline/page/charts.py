@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 import altair as alt
@@ -125,7 +126,9 @@ def _value(value: Any) -> Any:
         return float(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return visible(str(value)) if isinstance(value, str | list | dict) else value
+    if isinstance(value, float) and not isfinite(value):
+        return None  # JSON has no such number, and no axis a place for it
+    return value if value is None or isinstance(value, int | float) else visible(str(value))
 
 
 def _is_drawn(row: Row, chart: Chart) -> bool:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 
 from .errors import UsageError
@@ -22,6 +23,8 @@ from .schema import COSTS
 GROUPS = (
     "day", "hour", "model", "provider", "host", "run", "user", "key", "conversation", "tools", "tier", "outcome",
 )  # fmt: skip
+#: It takes so many of them at once.
+MOST_GROUPS = 2
 _DIRECTIVE = re.compile(r"(by|param|chart):\s*(.*)")
 _PARAM = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:=\s*(?P<default>.*?)\s*)?(?:--\s*(?P<help>.*))?")
 _NAME = re.compile(r"[\w-]+")
@@ -42,7 +45,7 @@ class Param:
         if not isinstance(self.default, int | float):
             return text
         value = _literal(text)
-        if isinstance(value, str):
+        if isinstance(value, str) or (isinstance(value, float) and not isfinite(value)):
             raise UsageError(f"--param {self.name}={text}: this is no number.")
         return value
 
@@ -113,7 +116,7 @@ def read_report(name: str, text: str, file: Path | None = None) -> Report:
         said[0].strip() if said else name,
         "\n".join(said[1:]).strip(),
         "\n".join(lines[len(head) :]).strip().removesuffix(";"),
-        tuple(part.strip() for line in asked["by"] for part in line.split(",")),
+        _groups(asked["by"], name),
         tuple(_param(line, name) for line in asked["param"]),
         tuple(asked["chart"]),
         file,
@@ -128,15 +131,29 @@ def _built_in() -> Iterator[Report]:
 
 def _of_folder(folder: Path | None) -> Iterator[Report]:
     for path in sorted(folder.glob("*.sql")) if folder is not None else ():
+        if path.name.startswith("."):
+            continue  # an editor's lock, or what a file system keeps beside the file
         if not _NAME.fullmatch(path.stem):
             raise UsageError(f"{path}: a report's name has letters, digits, - and _ alone. Rename the file.")
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
             raise UsageError(f"{path} is no UTF-8.") from None
-        yield read_report(path.stem, text, path)
+        report = read_report(path.stem, text, path)
+        if not report.sql:
+            raise UsageError(f"{path} holds no SQL.")
+        yield report
+
+
+def _groups(lines: list[str], report: str) -> tuple[str, ...]:
+    groups = tuple(part.strip() for line in lines for part in line.split(","))
+    if unknown := [group for group in groups if group not in GROUPS]:
+        raise UsageError(f"Report {report}: {unknown[0]!r} is no group. There are: {', '.join(GROUPS)}.")
+    if len(groups) > MOST_GROUPS or len(set(groups)) < len(groups):
+        raise UsageError(f"Report {report}: by takes one name, or two that differ, not {', '.join(groups)}.")
+    return groups
 
 
 def _param(line: str, report: str) -> Param:

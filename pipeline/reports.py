@@ -131,8 +131,16 @@ def _named_groups(
     kept = [at for at, column in enumerate(columns) if column not in GROUP_COLUMNS or column in names]
     days = {at for at in kept if names.get(columns[at]) == "day"}
     return [names.get(columns[at], columns[at]) for at in kept], [
-        tuple(date.fromisoformat(row[at]) if at in days else row[at] for at in kept) for row in rows
+        tuple(_day(row[at]) if at in days else row[at] for at in kept) for row in rows
     ]
+
+
+def _day(value: Any) -> Any:
+    """The day that a group is; a report of the user's own may have totals among the days."""
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _named_chart(line: str, by: tuple[str, ...]) -> str:
@@ -185,8 +193,10 @@ def _row(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
 def fetch(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and all rows of a query."""
+    """Column names and all rows of a query. Raises UsageError for a text that holds none."""
     result = connection.execute(sql, parameters) if parameters else connection.execute(sql)
+    if result is None:
+        raise UsageError("The query holds no SQL.")
     columns = [column[0] for column in result.description or []]
     return columns, result.fetchall()
 

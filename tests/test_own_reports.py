@@ -170,3 +170,54 @@ def test_the_built_in_ones_say_what_they_take() -> None:
 def test_a_text_without_a_head_is_a_report_too() -> None:
     report = read_report("bare", "SELECT 1;\n")
     assert (report.title, report.help, report.sql) == ("bare", "", "SELECT 1")
+
+
+@pytest.mark.parametrize("sql", ["", "-- Nothing but a title."])
+def test_a_file_without_sql_is_named(recorded: Path, own: Path, sql: str) -> None:
+    (own / "odd.sql").write_text(sql)
+    for options in (("odd",), ("--format", "html")):
+        assert complaint(*options, "--data", recorded).endswith(f"{own / 'odd.sql'} holds no SQL.")
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ("modell", "'modell' is no group. There are: day, hour, model,"),
+        ("day, model, host", "by takes one name, or two that differ"),
+        ("day, day", "by takes one name, or two that differ"),
+    ],
+)
+def test_a_head_that_groups_by_what_there_is_not_is_said(recorded: Path, own: Path, by: str, said: str) -> None:
+    (own / "odd.sql").write_text(f"-- Odd.\n-- by: {by}\nSELECT group_1, group_2 FROM grouped")
+    assert said in complaint("odd", "--data", recorded)
+
+
+def test_a_total_may_stand_among_days(recorded: Path, own: Path) -> None:
+    head = "-- Calls, and all of them.\n-- by: day\n"
+    for total, spelled in (("NULL", None), ("'all days'", "all days")):
+        sql = f"SELECT group_1, count(*) AS calls FROM grouped GROUP BY 1 UNION ALL SELECT {total}, 3 ORDER BY 1"
+        (own / "total.sql").write_text(head + sql)
+        found = json.loads(tapeline_here("report", "total", "--data", recorded, "--format", "json").stdout)["rows"]
+        assert [row["day"] for row in found] == ["2026-11-21", spelled]
+
+
+def test_the_mark_that_some_editors_put_first_is_no_part_of_the_head(recorded: Path, own: Path) -> None:
+    (own / "long-prompts.sql").write_text(LONG_PROMPTS, "utf-8-sig")
+    assert calls(recorded) == [2]
+
+
+def test_hidden_files_are_no_reports(recorded: Path, own: Path) -> None:
+    (own / ".#long-prompts.sql").symlink_to("somebody@host.1234")
+    (own / "._long-prompts.sql").write_bytes(b"\0\5\x16\7")
+    assert calls(recorded) == [2]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400"])
+def test_a_parameter_is_no_infinite_number(recorded: Path, own: Path, number: str) -> None:
+    assert complaint("long-prompts", "--data", recorded, "--param", f"least={number}").endswith("this is no number.")
+
+
+@pytest.mark.parametrize("query", ["", " ; ", "/* nothing */"])
+def test_a_query_without_sql_is_said(recorded: Path, query: str) -> None:
+    result = tapeline_here("sql", query, "--data", recorded)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", "Error: The query holds no SQL.\n")

@@ -6,8 +6,8 @@ SELECT
   coalesce(model, response_model) AS model,
   count(*) AS calls,
   count(*) FILTER (WHERE outcome = 'complete') AS complete,
-  CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
-  CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
+  sum(prompt_tokens) AS prompt_tokens,
+  sum(completion_tokens) AS completion_tokens,
   CAST(percentile_cont(0.5) WITHIN GROUP (ORDER BY CASE WHEN outcome = 'complete' THEN first_token_us END) AS DOUBLE)
     / 1000 AS ttft_ms,
   CAST(percentile_cont(0.5) WITHIN GROUP (ORDER BY CASE WHEN outcome = 'complete' THEN ended_us END) AS DOUBLE)

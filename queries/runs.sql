@@ -7,7 +7,7 @@ SELECT
   count(*) AS calls,
   count(*) FILTER (WHERE outcome = 'complete') AS complete,
   count(DISTINCT coalesce(model, response_model)) AS models,
-  CAST(sum(total_tokens) AS BIGINT) AS total_tokens
+  sum(total_tokens) AS total_tokens
 FROM exchanges
 GROUP BY run
 ORDER BY first_at, run

@@ -9,11 +9,11 @@ SELECT
   coalesce(model, response_model) AS model,
   count(*) AS calls,
   count(*) FILTER (WHERE usage_source <> 'absent') AS reported,
-  CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
-  CAST(sum(cached_tokens) AS BIGINT) AS cached_tokens,
-  CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
-  CAST(sum(reasoning_tokens) AS BIGINT) AS reasoning_tokens,
-  CAST(sum(total_tokens) AS BIGINT) AS total_tokens
+  sum(prompt_tokens) AS prompt_tokens,
+  sum(cached_tokens) AS cached_tokens,
+  sum(completion_tokens) AS completion_tokens,
+  sum(reasoning_tokens) AS reasoning_tokens,
+  sum(total_tokens) AS total_tokens
 FROM exchanges
 GROUP BY day, coalesce(model, response_model)
 ORDER BY day, model NULLS LAST

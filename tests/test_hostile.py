@@ -25,7 +25,7 @@ from tapeline.pipeline.proxy import log_to_stderr
 from tapeline.pipeline.report_text import all_reports
 
 from .support.captured import broken_off
-from .support.journals import MadeUp, make_journal
+from .support.journals import NOON_US, MadeUp, make_journal
 from .support.recorder import TAPELINE, clean_environment, query, shown, tapeline_here
 
 pytestmark = pytest.mark.slow
@@ -276,3 +276,19 @@ def test_a_folder_whose_name_is_no_text_is_refused(data: Path) -> None:
     result = tapeline_here("report", "--data", data / NO_TEXT)
     assert result.returncode == 2
     assert "is no UTF-8" in result.stderr
+
+
+def test_counts_that_a_stranger_made_up_end_no_report(data: Path) -> None:
+    most = 2**63 - 1
+    names = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")
+    usage: dict[str, Any] = dict.fromkeys(names, most) | {"prompt_tokens_details": {"cached_tokens": most}}
+    messages = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hi."}]
+    goes_on = MadeUp(usage=usage, messages=[*messages, messages[0]], started_at_us=NOON_US + 1_000_000)
+    make_journal(data, [MadeUp(usage=usage), goes_on])
+    for name in REPORTS:
+        options = ("--model", "openai/gpt-4o") if name == "what-if" else ()
+        result = tapeline_here("report", name, "--data", data, "--format", "json", *options)
+        assert result.returncode == 0, result.stderr
+    for name in ("overview", "usage", "conversations"):
+        (row,) = json.loads(tapeline_here("report", name, "--data", data, "--format", "json").stdout)["rows"]
+        assert row["prompt_tokens"] == 2 * most

@@ -37,6 +37,8 @@ _PIPED_WIDTH = 200
 # From this width on columns stand two spaces apart, below it one.
 _ROOMY_WIDTH = 100
 _SMALL_MONEY = Decimal("0.001")
+# What one decimal would round to nothing.
+_LITTLE = 0.05
 # Names of fewer characters a line are hard to read, or not to be read at all.
 _READABLE_NAME = 12
 _NARROWEST_NAME = 8
@@ -78,15 +80,22 @@ def cell(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, Decimal) and _is_money(column):
-        return _money(value)
     if isinstance(value, float | Decimal):
-        return f"{value * 100:.1f} %" if _is_share(column) else f"{value:,.1f}"
+        return _fraction(column, value)
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list | dict):
         return one_line(dumps(_plain(value)))
     return one_line(str(value))
+
+
+def _fraction(column: str, value: float | Decimal) -> str:
+    if _is_share(column):
+        return f"{value * 100:.1f} %"
+    if _is_money(column) and isfinite(value):
+        return _money(Decimal(str(value)))
+    # A figure that is little would read as none.
+    return f"{value:.2g}" if value and -_LITTLE < value < _LITTLE else f"{value:,.1f}"
 
 
 def coverage_line(coverage: dict[str, Any]) -> str:
@@ -133,16 +142,15 @@ def as_table(table: Table) -> str:
         )
         if position == barred:
             grid.add_column(width=_BAR_WIDTH)
-    most = max((row[barred] or 0 for row in table.rows), default=0) if barred is not None else 0
+    most = max((_length(row[barred]) for row in table.rows), default=0.0) if barred is not None else 0.0
     above: list[str] = []
     for row in table.rows:
-        cells = [cell(column, value) for column, value in zip(table.columns, row, strict=True)]
-        visible_cells = _without_repeats(cells, above, row)
+        cells = [cell(table.columns[position], row[position]) for position in shown]
         shapes: list[RenderableType] = []
-        for position in shown:
-            shapes.append(Text(visible_cells[position]))
+        for position, text in zip(shown, _without_repeats(cells, above, [row[at] for at in shown]), strict=True):
+            shapes.append(Text(text))
             if position == barred:
-                shapes.append(Bar(float(most) or 1.0, 0, float(row[barred] or 0)))
+                shapes.append(Bar(most or 1.0, 0, _length(row[barred])))
         grid.add_row(*shapes)
         above = cells
     with console.capture() as capture:
@@ -164,6 +172,11 @@ def _barred(table: Table) -> int | None:
             if position is not None and any(_is_number(row[position]) for row in table.rows):
                 return position
     return None
+
+
+def _length(value: Any) -> float:
+    """Of a bar; there is none for what is not known, and for no finite number."""
+    return max(float(value), 0.0) if _is_number(value) and isfinite(value) else 0.0
 
 
 def _left_out(columns: list[_Column], shown: list[int]) -> str:
@@ -234,11 +247,13 @@ class _Room:
         return sum(column.width(folded_to) for column in columns) + spaces <= self.width
 
 
-def _without_repeats(cells: list[str], above: list[str], row: tuple[Any, ...]) -> list[str]:
+def _without_repeats(cells: list[str], above: list[str], values: list[Any]) -> list[str]:
     """Leading names that the row above has too are left out: rows that belong together read as a group."""
     repeated = 0
-    while repeated < len(above) and cells[repeated] == above[repeated] and not _is_number(row[repeated]):
+    while repeated < len(above) and cells[repeated] == above[repeated] and not _is_number(values[repeated]):
         repeated += 1
+    if repeated == len(cells):
+        return cells  # a row of nothing would read as none
     return [""] * repeated + cells[repeated:]
 
 
@@ -324,7 +339,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_money(column: str) -> bool:
-    return column.endswith("_usd") or column == "reported_cost"
+    # A query that gives its columns no names has them as in `avg(cost_usd)`.
+    return column.rstrip(")").endswith(("_usd", "reported_cost"))
 
 
 def _money(amount: Decimal) -> str:

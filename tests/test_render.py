@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import StringIO
@@ -40,6 +41,11 @@ TABLE = Table(
         ("cost_usd", Decimal("-0.0005"), "-0.0005000"),
         ("cost_usd", Decimal(0), "0.000000"),
         ("cost_usd", Decimal("0E-12"), "0.000000"),
+        ("cost_usd", 0.0000123456, "0.00001235"),
+        ("avg(cost_usd)", 0.0421, "0.042100"),
+        ("average_usd", float("nan"), "nan"),
+        ("seconds", 0.00421, "0.0042"),
+        ("seconds", 0.0, "0.0"),
         ("flag", True, "yes"),
         ("at", NOON, "2026-11-21 12:00:00"),
         ("text", "a\nb", "a⏎b"),
@@ -180,9 +186,20 @@ def test_figures_that_a_chart_is_of_have_small_bars_where_there_is_room(monkeypa
     assert "█" not in as_table(CHARTED)
 
 
+def test_figures_that_are_no_numbers_have_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = replace(CHARTED, rows=[("a", 40, "x"), ("b", float("nan"), "y"), ("c", float("inf"), "z"), ("d", -4, "z")])
+    bars = [line.count("█") for line in at_width(monkeypatch, odd, 80) if line.startswith(" ") and "calls" not in line]
+    assert [count for count in bars if count] == [12]
+
+
 def test_who_wants_no_colour_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     assert re.search("\x1b\\[[0-9;]*3[0-9]", as_table(CHARTED))
     monkeypatch.setenv("NO_COLOR", "1")
     assert not re.search("\x1b\\[[0-9;]*3[0-9]", as_table(CHARTED))
+
+
+def test_rows_that_are_the_same_are_all_shown() -> None:
+    same = as_table(Table("r", "A title.", ["provider", "model"], [("p", "m"), ("p", "m"), ("p", "n")]))
+    assert [line.split() for line in same.splitlines() if line.strip()][-3:] == [["p", "m"], ["p", "m"], ["n"]]

@@ -173,7 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert reply.status is not None
         self.send_response(reply.status)
         for name, value in reply.headers:
-            self.send_header(name, value)
+            # It was read as UTF-8, and `http.server` writes Latin-1: so it goes out as the bytes that came.
+            self.send_header(name, value.encode().decode("latin-1"))
         self.send_header("X-Tapeline-Exchange", self.exchange_id)
         if in_chunks:
             self.send_header("Transfer-Encoding", "chunked")

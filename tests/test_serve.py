@@ -194,6 +194,17 @@ def test_requests_come_in_chunks_and_compressed(data: Path) -> None:
         connection.close()
 
 
+def test_a_header_of_any_letters_goes_out_as_it_came(data: Path) -> None:
+    make_journal(data, [MadeUp(headers=[["x-request-id", "café 中"]])])
+    with server_of(data) as server:
+        connection = connection_to(server)
+        connection.request("POST", "/v1/chat/completions", MadeUp().request)
+        response = connection.getresponse()
+        assert response.headers["x-request-id"].encode("latin-1").decode() == "café 中"
+        assert json.loads(response.read())["id"] == "chatcmpl-1"
+        connection.close()
+
+
 @pytest.mark.parametrize("header", [b"Content-Length: many", b"Content-Length: -1", b"Transfer-Encoding: chunked"])
 def test_a_request_that_is_no_http_is_refused(data: Path, header: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     make_journal(data, [MadeUp()])

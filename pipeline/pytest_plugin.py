@@ -137,8 +137,13 @@ def _environment(tape: Tape) -> Iterator[None]:
 def _folder(request: pytest.FixtureRequest) -> Path:
     """Where the test's recording lies: beside its file, under the name that the marker gives, else under the test's."""
     marker = request.node.get_closest_marker("tapeline")
-    name = marker.args[0] if marker and marker.args else f"{request.path.stem}.{request.node.name}"
-    return request.path.parent / FOLDER / re.sub(r"[^\w.-]+", "-", str(name)).strip(".-")
+    # Of the test's own name the class is a part: another class may have a test that is called the same.
+    own = ".".join([request.path.stem, *request.node.nodeid.split("::")[1:]])
+    given = marker.args[0] if marker and marker.args else own
+    name = re.sub(r"[^\w.-]+", "-", str(given)).strip(".-")
+    if not name:
+        pytest.fail(f"{given!r} is no name for a recording: it has no letter.", pytrace=False)
+    return request.path.parent / FOLDER / name
 
 
 def _upstream(request: pytest.FixtureRequest) -> str:

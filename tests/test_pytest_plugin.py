@@ -133,3 +133,14 @@ def test_tests_without_recordings_import_nothing_heavy(folder: Path) -> None:
     )
     result = run(folder)
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.slow
+def test_a_recording_without_a_name_has_that_of_its_test_and_class(folder: Path) -> None:
+    test = "    @pytest.mark.tapeline\n    def test_it(self): pass\n"
+    nameless = "@pytest.mark.tapeline('../.')\ndef test_nameless(): pass\n"
+    (folder / "test_haiku.py").write_text(f"import pytest\n\nclass TestA:\n{test}\nclass TestB:\n{test}\n{nameless}")
+    said = run(folder, "--tapeline=serve").stdout
+    for name in ("test_haiku.TestA.test_it", "test_haiku.TestB.test_it"):
+        assert f"tapes/{name} is not there" in said
+    assert "'../.' is no name for a recording" in said

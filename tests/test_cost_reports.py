@@ -15,7 +15,7 @@ from tapeline.pipeline.report_text import GROUPS, all_reports
 from tapeline.pipeline.schema import COSTS
 
 from .support.costs import CALLS, LONG, PRICED, document, money, rows
-from .support.journals import NOON_US, MadeUp, make_journal
+from .support.journals import DAY_US, NOON_US, MadeUp, make_journal
 from .support.recorder import tapeline_here
 
 
@@ -236,3 +236,23 @@ def test_caches_saved_and_could_have_saved(data: Path) -> None:
     assert row["saved_usd"] == 64 * Decimal("1.25") / 1_000_000
     assert row["estimated_repeated_tokens"] == repeated > 0
     assert row["estimated_could_save_usd"] == repeated * Decimal("1.25") / 1_000_000
+
+
+def test_another_model_costs_what_its_standard_entries_say_on_their_days(data: Path) -> None:
+    million = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
+    make_journal(data, [MadeUp(usage=million, started_at_us=NOON_US + day * DAY_US) for day in (0, 1)])
+    own = "input = {}\noutput = 9\n"
+    entries = (
+        f'[[price]]\nhost = "localhost"\nmodel = "*"\n{own.format(0)}',
+        f'[[price]]\nmodel = "gpt-4o"\ntier = "batch"\n{own.format(1)}',
+        f'[[price]]\nmodel = "gpt-4o"\nuntil = 2026-11-22\n{own.format(7)}',
+        f'[[price]]\nmodel = "new"\nfrom = 2026-11-22\n{own.format(5)}',
+    )
+    (data / "prices.toml").write_text("\n".join(entries))
+
+    def what_if(model: str) -> list[Decimal | None]:
+        return [row["what_if_usd"] for row in rows(data, "what-if", "--model", model, "--by", "day")]
+
+    assert what_if("gpt-4o") == [7, Decimal("2.5")]
+    assert what_if("new") == [None, 5]
+    assert what_if("openai/gpt-4o-mini") == [Decimal("0.15"), Decimal("0.15")]

@@ -98,6 +98,7 @@ WRONG = {
     "prices of its own and of the list": (PRICE + 'like = "openai"\n', "like takes listed prices"),
     "like nothing": ('[[price]]\nlike = "/"\n', "like is a provider"),
     "a size without its tokens": (PRICE + "above = [{ input = 1 }]\n", "prompt_tokens"),
+    "a size that no prompt has": (PRICE + "above = [{ prompt_tokens = 99999999999999999999 }]\n", "of its own"),
     "a size twice": (PRICE + "above = [{ prompt_tokens = 5 }, { prompt_tokens = 5 }]\n", "of its own"),
     "sizes that are no list": (PRICE + "above = 5\n", "above is a list"),
     "tiers that are no table": (PRICE + "tiers = 0.5\n", "tiers names factors"),

@@ -53,8 +53,10 @@ class Entry:
         )
 
     def names(self, model: str) -> bool:
-        """Whether it gives prices to this very model, wherever it is served."""
-        return bool(self.sizes) and self._model is not None and self._model.fullmatch(model) is not None
+        """Whether it gives standard prices to this very model, wherever it is served; `*` alone names none."""
+        is_standard = self.tier is None or is_tier(self.tier, "")
+        is_named = self._model is not None and self.model != "*" and self._model.fullmatch(model) is not None
+        return bool(self.sizes) and is_standard and is_named
 
     @cached_property
     def _host(self) -> re.Pattern[str] | None:

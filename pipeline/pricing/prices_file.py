@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ..errors import UsageError
 from .entries import LIKE_PREFIX, Entry, Size
 from .litellm_map import LiteLLMMap
-from .rates import NO_TOKENS, UnitPrices
+from .rates import ALL_TOKENS, NO_TOKENS, UnitPrices
 
 #: Looked for in the data directory.
 FILE_NAME = "prices.toml"
@@ -133,7 +133,7 @@ class _Reader:
         for size in above:
             self._refuse_unknown(size, ("prompt_tokens", *_PRICES))
             tokens = size.get("prompt_tokens")
-            if type(tokens) is not int or tokens < 0 or tokens in sizes:
+            if type(tokens) is not int or not 0 <= tokens < ALL_TOKENS or tokens in sizes:
                 self._fail("each of above needs prompt_tokens, a whole number of its own")
             sizes[tokens] = base | self._prices(size)
         return tuple(Size(tokens, _units(sizes[tokens])) for tokens in sorted(sizes))

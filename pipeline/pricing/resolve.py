@@ -38,9 +38,25 @@ class PriceBook:
 
     def prices_of(self, model: str) -> list[Price]:
         """What a model costs in its standard tier, whoever asks. Raises NoPrice."""
-        for entry in self.file.entries if self.file else ():
-            if entry.names(model):
-                return [price for price in self._own(entry, "") if price.problem is None]
+        entries = [entry for entry in self._entries() if entry.names(model)]
+        try:
+            others = self._prices_elsewhere(model)
+        except NoPrice:
+            if not entries:
+                raise
+            others = []
+        return [
+            replace(price, window=within)
+            for from_us, until_us in _spans(entries)
+            for price in self._standard(_first(entries, from_us), others)
+            if (within := price.window.within(from_us, until_us))
+        ]
+
+    def _standard(self, entry: Entry | None, others: list[Price]) -> list[Price]:
+        return others if entry is None else list(self._own(entry, ""))
+
+    def _prices_elsewhere(self, model: str) -> list[Price]:
+        """What the list, or else the map that the user's file names, has of a model."""
         try:
             return _model_prices(model)
         except NoPrice:

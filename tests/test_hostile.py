@@ -263,8 +263,12 @@ NO_TEXT = os.fsdecode(b"a\xff")
         ["sql", NO_TEXT],
         ["record", "--run", NO_TEXT],
         ["diff", NO_TEXT, "b"],
+        ["serve", NO_TEXT],
+        ["replay", NO_TEXT, "--upstream", "http://127.0.0.1:9/v1"],
+        ["replay", "a", "--upstream", "http://127.0.0.1:9/v1", "--run", NO_TEXT],
+        ["replay", "a", "--upstream", "http://127.0.0.1:9/v1", "--model", NO_TEXT],
     ],
-    ids=lambda command: command[0],
+    ids=" ".join,
 )
 def test_what_is_no_text_is_refused_in_one_line(data: Path, command: list[str]) -> None:
     result = tapeline_here(*command, "--data", data)

@@ -15,7 +15,7 @@ import click
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from ..errors import ExitCode, UsageError
-from .options import data_option, note, output_options, put_out, ready_to_query, ready_with_prices
+from .options import data_option, note, output_options, put_out, ready_to_query, ready_with_prices, utf8
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,10 +30,12 @@ _MOST_NAMED = 20
 
 
 @click.command()
-@click.argument("run")
-@click.option("--upstream", metavar="URL", required=True, help="Whom to ask, such as https://api.openai.com/v1.")
-@click.option("--run", "new_run", help="Label of the new recording; the time of its start if not given.")
-@click.option("--model", help="Ask this model instead.")
+@click.argument("run", callback=utf8)
+@click.option(
+    "--upstream", metavar="URL", required=True, callback=utf8, help="Whom to ask, such as https://api.openai.com/v1."
+)
+@click.option("--run", "new_run", callback=utf8, help="Label of the new recording; the time of its start if not given.")
+@click.option("--model", callback=utf8, help="Ask this model instead.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Send all so many times.")
 @click.option(

@@ -6,11 +6,11 @@ import click
 
 from tapeline.addons.tapeline_paths import DataDirectory
 
-from .options import data_option, ready_to_query
+from .options import data_option, ready_to_query, utf8
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", callback=utf8)
 @click.option(
     "-p", "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; a free one if not given."
 )

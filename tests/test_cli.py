@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from .support.journals import NOON_US, MadeUp, make_journal
-from .support.recorder import clean_environment, tapeline, tapeline_here
+from .support.recorder import TAPELINE, clean_environment, tapeline, tapeline_here
 
 
 @pytest.fixture
@@ -166,6 +168,15 @@ def test_output_goes_to_a_file_and_a_note_to_stderr(recorded: Path, tmp_path: Pa
     assert (result.returncode, result.stdout) == (0, "")
     assert str(target) in result.stderr
     assert target.read_text().startswith("day,model,")
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure(recorded: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*TAPELINE, "report", "--data", str(recorded)]
+    with os.fdopen(writer, "wb") as stdout:
+        ended = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_load_says_what_it_did(recorded: Path) -> None:

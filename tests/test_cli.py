@@ -170,6 +170,12 @@ def test_output_goes_to_a_file_and_a_note_to_stderr(recorded: Path, tmp_path: Pa
     assert target.read_text().startswith("day,model,")
 
 
+def test_a_page_of_nothing_says_so(recorded: Path) -> None:
+    shown = tapeline_here("report", "--data", recorded, "--format", "html", "--model", "nobody").stdout
+    assert "No call matches; nothing known to be lost." in shown
+    assert '<p class="filter"><b>model</b> nobody</p>' in shown
+
+
 def test_a_reader_who_has_seen_enough_is_no_failure(recorded: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

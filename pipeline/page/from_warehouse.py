@@ -34,7 +34,8 @@ def page_of(connection: duckdb.DuckDBPyConnection, reports: Iterable[Report], fi
     tables = [run_report(connection, report, _that_apply(report, filters)) for report in ordered]
     title = tables[0].title if len(tables) == 1 else "Tapeline: what was called, what it took, what it cost"
     calls = _calls(connection, filters) if len(tables) > 1 else []
-    return page(title, [table for table in tables if table.rows or len(tables) == 1], calls)
+    # Of none that has rows the first one says why: nothing matches, or all was lost.
+    return page(title, [table for table in tables if table.rows] or tables[:1], calls)
 
 
 def _that_apply(report: Report, filters: Filters) -> Filters:

@@ -38,7 +38,10 @@ class ChatContentview(Contentview):
     def prettify(self, data: bytes, metadata: Metadata) -> str:
         """Raises ValueError for what is no chat completion."""
         lines = request_lines if isinstance(metadata.http_message, http.Request) else response_lines
-        return "\n".join(lines(data.decode("utf-8", "replace")))
+        try:
+            return "\n".join(lines(data.decode("utf-8", "replace")))
+        except (AttributeError, TypeError, RecursionError) as error:
+            raise ValueError("no chat completion") from error
 
 
 def request_lines(text: str) -> Iterator[str]:
@@ -111,9 +114,11 @@ class _Answer:
         said = choice.get("delta") or choice.get("message") or {}
         kept["role"] = kept["role"] or said.get("role")
         for name, value in said.items():
-            if isinstance(value, str) and name != "role":
-                kept["texts"][name] = kept["texts"].get(name, "") + value
-        for position, call in enumerate(_list(said.get("tool_calls"))):
+            text = "".join(map(_part, value)) if name == "content" and isinstance(value, list) else value
+            if isinstance(text, str) and name != "role":
+                kept["texts"][name] = kept["texts"].get(name, "") + text
+        legacy = said.get("function_call")
+        for position, call in enumerate([*_list(said.get("tool_calls")), *([{"function": legacy}] if legacy else [])]):
             function = kept["calls"].setdefault(call.get("index", position), {"name": "", "arguments": ""})
             said_of_it = call.get("function") or {}
             function["name"] = function["name"] or said_of_it.get("name") or ""

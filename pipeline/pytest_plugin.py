@@ -139,11 +139,17 @@ def _folder(request: pytest.FixtureRequest) -> Path:
     marker = request.node.get_closest_marker("tapeline")
     # Of the test's own name the class is a part: another class may have a test that is called the same.
     own = ".".join([request.path.stem, *request.node.nodeid.split("::")[1:]])
-    given = marker.args[0] if marker and marker.args else own
+    given = f"{marker.args[0]}{_case(request)}" if marker and marker.args else own
     name = re.sub(r"[^\w.-]+", "-", str(given)).strip(".-")
     if not name:
         pytest.fail(f"{given!r} is no name for a recording: it has no letter.", pytrace=False)
     return request.path.parent / FOLDER / name
+
+
+def _case(request: pytest.FixtureRequest) -> str:
+    """What tells the case of a parametrized test from its others, which ask other things."""
+    call = getattr(request.node, "callspec", None)
+    return f"[{call.id}]" if call is not None else ""
 
 
 def _upstream(request: pytest.FixtureRequest) -> str:

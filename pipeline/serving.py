@@ -171,7 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_head(self, reply: Reply, in_chunks: bool) -> None:
         assert reply.status is not None
-        self.send_response(reply.status)
+        # The server is the one that was recorded: this one does not name itself.
+        self.send_response_only(reply.status)
         for name, value in reply.headers:
             # It was read as UTF-8, and `http.server` writes Latin-1: so it goes out as the bytes that came.
             self.send_header(name, value.encode().decode("latin-1"))

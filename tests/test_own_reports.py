@@ -154,6 +154,18 @@ def test_sql_that_fails_is_named_with_its_file(recorded: Path, own: Path, sql: s
     assert "Traceback" not in result.stderr
 
 
+def test_a_page_is_not_opened_in_another_form(recorded: Path) -> None:
+    said = complaint("usage", "--data", recorded, "--format", "csv", "--open")
+    assert said.endswith("--open opens a page: leave --format csv out.")
+
+
+def test_a_folder_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "what?").mkdir()
+    result = tapeline_here("report", "usage", "--data", tmp_path / "what?")
+    assert result.returncode == 2
+    assert "DuckDB reads no files below a name with ?" in result.stderr
+
+
 def test_a_chart_that_cannot_be_drawn_is_said(recorded: Path, own: Path) -> None:
     for line, words in (("bar x=calls", "is no chart"), ("bar x=calls y=nothing", "has no column 'nothing'")):
         (own / "wrong.sql").write_text(f"-- Wrong.\n-- chart: {line}\nSELECT 1 AS calls")

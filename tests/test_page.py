@@ -71,6 +71,11 @@ def test_what_is_not_known_is_not_drawn_as_nothing() -> None:
     assert specifications(table(("a", None), columns="model calls", charts=("bar x=calls y=model",))) == []
 
 
+def test_names_that_look_like_paths_are_names() -> None:
+    encoding = drawn("bar x=a.b y=model", ("m", 1), columns="model a.b")["encoding"]
+    assert encoding["x"]["field"] == "a\\.b"
+
+
 def test_rows_can_be_chosen() -> None:
     rows = [("first token (ms)", 1), ("total (ms)", 2)]
     shown = drawn('bar x=p50 y=measure where="measure:total (ms)"', *rows, columns="measure p50")

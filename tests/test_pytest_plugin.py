@@ -125,6 +125,19 @@ def test_a_test_can_name_whom_to_record_and_itself_be_the_name(folder: Path, pro
     assert [path.name for path in (folder / "tapes").iterdir()] == ["test_haiku.test_it"]
 
 
+@pytest.mark.slow
+def test_each_case_of_a_parametrized_test_has_its_own(folder: Path, provider: BuiltInProvider) -> None:
+    write_test(folder, asking("Hello!").replace("'Hello!'", "greeting"))
+    text = (folder / "test_haiku.py").read_text().replace("(tapeline)", "(tapeline, greeting)")
+    cases = '@pytest.mark.parametrize("greeting", ["Hello!", "Good morning!"])\ndef test_it'
+    (folder / "test_haiku.py").write_text(text.replace("def test_it", cases))
+    for options in (("--tapeline=once",), ("--tapeline=serve",)):
+        passed = run(folder, *options, upstream=f"{provider.url}/v1")
+        assert passed.returncode == 0, passed.stdout
+    assert len(provider.sent) == 2
+    assert {path.name for path in (folder / "tapes").iterdir()} == {"greeting-Hello", "greeting-Good-morning"}
+
+
 def test_tests_without_recordings_import_nothing_heavy(folder: Path) -> None:
     (folder / "test_haiku.py").write_text(
         "import sys\n\ndef test_it(request):\n"

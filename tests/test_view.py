@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mitmproxy.contentviews import Metadata
 
-from tapeline.addons.tapeline_view import request_lines, response_lines
+from tapeline.addons.tapeline_view import ChatContentview, request_lines, response_lines
 
 from .support.wire import DONE, FINISH, event
 
@@ -40,6 +42,26 @@ def test_a_request_is_its_parameters_and_its_conversation() -> None:
 def test_a_stream_is_the_answer_it_adds_up_to() -> None:
     text = (event("One\u2028") + event(" two") + FINISH + DONE).decode()
     assert list(response_lines(text)) == ["model: m", "", "assistant:", "One\u2028 two", "[finish reason] stop"]
+
+
+def test_parts_and_the_older_way_of_calling_are_shown() -> None:
+    message = {
+        "content": [{"type": "text", "text": "See"}, {"type": "reference", "reference_ids": [1]}],
+        "function_call": {"name": "look", "arguments": "{}"},
+    }
+    answer = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    shown = "\n".join(response_lines(answer))
+    assert 'See[{"type": "reference", "reference_ids": [1]}]' in shown
+    assert "[tool call] look({})" in shown
+
+
+@pytest.mark.parametrize(
+    "choice", [{"delta": "x"}, {"delta": {"tool_calls": [5]}}, {"delta": {"tool_calls": [{"function": "f"}]}}]
+)
+def test_what_is_of_no_kind_is_refused(choice: dict[str, Any]) -> None:
+    answer = json.dumps({"choices": [{"index": None, **choice}, {"index": 1, **choice}]}).encode()
+    with pytest.raises(ValueError, match="no chat completion"):
+        ChatContentview(lambda flow: True).prettify(answer, Metadata())
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)

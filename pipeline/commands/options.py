@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 NOTHING_THERE = "{} does not exist: record something first, or name another with --data."
+# In a path to read, DuckDB takes them for a pattern, or for a separator.
+_NOT_IN_PATHS = "*?" if os.name == "nt" else "*?\\"
 FORMATS = ("table", "json", "csv", "markdown")
 
 
@@ -202,7 +204,10 @@ def note(text: str) -> None:
 
 def _data_directory(context: click.Context, parameter: click.Parameter, path: Path) -> DataDirectory:
     utf8(context, parameter, str(path))
-    return DataDirectory(path.expanduser().absolute())
+    directory = path.expanduser().absolute()
+    if odd := sorted(set(_NOT_IN_PATHS) & set(str(directory))):
+        raise click.BadParameter(f"{str(directory)!r}: DuckDB reads no files below a name with {' or '.join(odd)}.")
+    return DataDirectory(directory)
 
 
 def _parameter(text: str) -> tuple[str, str]:

@@ -87,6 +87,8 @@ def report(
     if wants_help:
         click.echo(_help(find_report(name, own)) if name else context.get_help())
         return
+    if opens and form not in (FORMATS[0], PAGE):
+        raise UsageError(f"--open opens a page: leave --format {form} out.")
     looks_at = filters_from(**filters)
     if opens or form == PAGE:
         wanted = [find_report(name, own)] if name else [one for one in all_reports(own) if _goes_on_a_page(one)]

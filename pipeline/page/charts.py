@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,6 +24,7 @@ _MOST_COLORS = 10
 _FEW_DAYS = 14
 _HEIGHT = 240
 _LINE_HEIGHT = 24
+_PATH_SIGNS = re.compile(r"[.\[\]\\'\"]")
 _FOLDED = ("measure", "amount")
 _MARK_STYLES: dict[str, dict[str, Any]] = {
     "line": {"point": True, "strokeWidth": 2},
@@ -59,12 +61,12 @@ def _specification(chart: Chart, table: Table) -> dict[str, Any] | None:
         "tooltip": [_tooltip(name, kinds[name]) for name in rows[0]],
     }
     if color:
-        encoded["color"] = alt.Color(field=color, type="nominal", title=None, sort=None)
+        encoded["color"] = alt.Color(field=_path(color), type="nominal", title=None, sort=None)
     lines = len({row[y] for row in rows}) if kinds[y] == "N" else 0
     if color and chart.folded and chart.mark == "bar":
         # Percentiles and shares stand side by side: nothing is the sum of them.
         offset, channel = ("yOffset", alt.YOffset) if lines else ("xOffset", alt.XOffset)
-        encoded[offset] = channel(field=color, type="nominal", sort=None)
+        encoded[offset] = channel(field=_path(color), type="nominal", sort=None)
     return _finished(drawn.encode(**encoded), chart, lines)
 
 
@@ -160,27 +162,34 @@ def _put_few_days_apart(kinds: dict[str, str], rows: list[Row]) -> None:
             kinds[name] = "O"
 
 
+def _path(name: str) -> str:
+    """A column's name where Vega-Lite reads paths into objects."""
+    return _PATH_SIGNS.sub(r"\\\g<0>", name)
+
+
 def _axis(channel: Any, name: str, kinds: dict[str, str], unit: str | None) -> Any:
     match kinds[name]:
         case "Q":
             title = unit if unit or name == _FOLDED[1] else heading(name)
             # Of money a prefix would mislead: 12m is no million.
             spelled = ",.6~f" if name.endswith("_usd") else "~s"
-            return channel(field=name, type="quantitative", title=title, axis=alt.Axis(format=spelled, tickCount=5))
+            return channel(
+                field=_path(name), type="quantitative", title=title, axis=alt.Axis(format=spelled, tickCount=5)
+            )
         case "D":
             # Days and times are UTC, here as everywhere.
-            return channel(field=name, type="temporal", title="", timeUnit="utcyearmonthdate")
+            return channel(field=_path(name), type="temporal", title="", timeUnit="utcyearmonthdate")
         case "T":
-            return channel(field=name, type="temporal", title="", scale=alt.Scale(type="utc"))
+            return channel(field=_path(name), type="temporal", title="", scale=alt.Scale(type="utc"))
         case "O":
             scale = alt.Scale(paddingInner=0.3, paddingOuter=1)
-            return channel(field=name, type="ordinal", title="", axis=alt.Axis(labelAngle=0), scale=scale)
+            return channel(field=_path(name), type="ordinal", title="", axis=alt.Axis(labelAngle=0), scale=scale)
         case _:
-            return channel(field=name, type="nominal", title="", sort=None)
+            return channel(field=_path(name), type="nominal", title="", sort=None)
 
 
 def _tooltip(name: str, kind: str) -> Any:
     if kind == "Q":
-        return alt.Tooltip(field=name, type="quantitative", title=heading(name), format=",.6~f")
+        return alt.Tooltip(field=_path(name), type="quantitative", title=heading(name), format=",.6~f")
     # Times as the table has them: a chart would tell them in the reader's own zone.
-    return alt.Tooltip(field=name, type="nominal", title=heading(name))
+    return alt.Tooltip(field=_path(name), type="nominal", title=heading(name))

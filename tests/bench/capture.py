@@ -35,6 +35,8 @@ PACED_CLIENTS = 8
 PACED_EVENTS = 10
 PARTS_OF_DELAYS = 5
 CONNECT_SECONDS = 20.0
+#: What is under way at a turn's end would fall into the other side's turn; it is given so long.
+DRAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ async def _turns(
     pace: float | None = None,
 ) -> list[list[Turn]]:
     """The turns of each side; who begins a pair changes from one to the next."""
-    crowds = [Crowd(around.answers, events, pace) for _ in sides]
+    crowds = [Crowd(around.answers, clients, events, pace) for _ in sides]
     transports = [
         transport
         for side, crowd in zip(sides, crowds, strict=True)
@@ -240,18 +242,17 @@ async def _turns(
 
 
 async def _turn(crowd: Crowd, seconds: float) -> float:
+    """Let a crowd go on for so long, and until what is under way has come; gives its exchanges a second."""
     loop = asyncio.get_running_loop()
     before, ended, began = crowd.passed, crowd.ended, loop.time()
     crowd.turn(on=True)
     await asyncio.sleep(seconds)
-    lasted = loop.time() - began
-    if crowd.pace is None:
-        rate = (crowd.passed - before) / max(1, crowd.events) / lasted
-    else:
-        rate = (crowd.ended - ended) / lasted
     crowd.turn(on=False)
-    await asyncio.sleep(0.02)  # what is under way comes to its end
-    return rate
+    while crowd.is_under_way and loop.time() - began < seconds + DRAIN_SECONDS:
+        await asyncio.sleep(0.001)
+    lasted = loop.time() - began
+    passed = (crowd.passed - before) / max(1, crowd.events)
+    return (passed if crowd.pace is None else crowd.ended - ended) / lasted
 
 
 async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
@@ -259,7 +260,7 @@ async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
     figures = []
     for wire in plan.chosen(WIRES):
         with _both(around, wire) as sides:
-            crowds = [Crowd(around.answers, PACED_EVENTS, PACE_SECONDS) for _ in range(3)]
+            crowds = [Crowd(around.answers, PACED_CLIENTS, PACED_EVENTS, PACE_SECONDS) for _ in range(3)]
             transports = []
             for side, crowd in zip((*sides, None), crowds, strict=True):
                 transports += await around.crowd(side, wire, PACED_CLIENTS, crowd)

@@ -120,7 +120,7 @@ class EventCounter:
 class Crowd:
     """So many clients that ask again as soon as they have an answer, while it is their turn."""
 
-    def __init__(self, answers: dict[int, Answer], events: int, pace: float | None = None) -> None:
+    def __init__(self, answers: dict[int, Answer], clients: int, events: int, pace: float | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.events = events
         self.pace = pace
@@ -132,8 +132,14 @@ class Crowd:
         #: What went wrong with an answer, if anything did.
         self.failure: str | None = None
         self._answers = answers
+        self._clients = clients
         self._is_on = False
         self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether something has still to come before all clients wait for their turn."""
+        return len(self._waiting) < self._clients
 
     def forget_delays(self) -> None:
         self.delays, self.first_delays = [], []

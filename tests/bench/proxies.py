@@ -137,6 +137,7 @@ def litellm(folder: Path, upstream: str) -> Iterator[Running]:
     port = _free_port()
     command = [str(LITELLM), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
     home = {"HOME": str(folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    home["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"
     with _process([*command, "--port", str(port)], folder, clean_environment(**home)) as process:
         _wait_for_port(port, process)
         with urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=READY_SECONDS):

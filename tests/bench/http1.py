@@ -38,6 +38,9 @@ class Provider(asyncio.Protocol):
         if body_at < 4:
             return
         head = bytes(buffer[:body_at]).lower()
+        if not head.startswith(b"post "):
+            self.transport.close()  # a proxy that looks whether the provider lives
+            return
         if b"transfer-encoding: chunked" in head:
             if not buffer.endswith(_END):
                 return

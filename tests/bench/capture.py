@@ -286,9 +286,9 @@ async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
 
 
 def _added(delays: list[list[float]], percent: int) -> list[tuple[float, float]]:
-    """Milliseconds that each side adds to the delay without a proxy: of successive parts, each a few turns long."""
+    """Milliseconds that each side adds to the usual delay without a proxy, in successive parts of a few turns."""
     ours, theirs, direct = delays
-    base = _percentile(direct, percent)
+    base = _percentile(direct, 50)
     return [
         (1000 * (_percentile(our, percent) - base), 1000 * (_percentile(their, percent) - base))
         for our, their in zip(_parts(ours), _parts(theirs), strict=True)

@@ -15,6 +15,8 @@ from tapeline.pipeline.seal import seal
 
 from .bench import capture, figures, made, plan, querying, storing, traffic
 
+pytestmark = pytest.mark.slow
+
 QUICK = plan.quick(with_peers=False).with_turns(0.05, 2)
 
 

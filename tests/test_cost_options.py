@@ -17,6 +17,8 @@ from .support.costs import CALLS, PRICED, document, money, rows
 from .support.journals import NOON_US, MadeUp, make_journal
 from .support.recorder import tapeline_here
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recorded(data: Path) -> Path:
@@ -45,7 +47,6 @@ def test_as_of_keeps_the_time_of_the_day(data: Path) -> None:
     assert row["cost_usd"] == (peak + off_peak) / 1_000_000
 
 
-@pytest.mark.slow
 def test_prices_of_ones_own_are_taken_from_the_data_directory_and_from_a_file(recorded: Path, tmp_path: Path) -> None:
     before = rows(recorded, "cost", "--by", "provider")
     own = recorded / "prices.toml"
@@ -70,7 +71,6 @@ def test_calls_that_come_later_are_priced_too(recorded: Path) -> None:
     assert rows(recorded, "cost", "--by", "run")[0]["cost_usd"] == money(*PRICED) + Decimal("0.002")
 
 
-@pytest.mark.slow
 def test_a_plain_report_looks_up_no_prices(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "bring_up_to_date", lambda *_: pytest.fail("prices were looked up"))
     for report in all_reports():
@@ -79,7 +79,6 @@ def test_a_plain_report_looks_up_no_prices(recorded: Path, monkeypatch: pytest.M
     assert not find_report("usage").shows_money
 
 
-@pytest.mark.slow
 def test_the_list_is_imported_when_prices_are_looked_up_and_never_else(recorded: Path) -> None:
     program = (
         "import sys; from tapeline.pipeline.cli import main; main(sys.argv[1:]); print('genai_prices' in sys.modules)"

@@ -18,6 +18,8 @@ from .support.costs import CALLS, LONG, PRICED, document, money, rows
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal
 from .support.recorder import tapeline_here
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recorded(data: Path) -> Path:
@@ -100,7 +102,6 @@ def test_a_model_named_by_a_stranger_forges_no_line(data: Path) -> None:
     assert not [line for line in shown.splitlines() if line.startswith("reported")]
 
 
-@pytest.mark.slow
 def test_every_group_can_be_named(recorded: Path) -> None:
     for name in GROUPS:
         assert name in rows(recorded, "cost", "--by", name)[0]

@@ -14,6 +14,8 @@ from .support.journals import NOON_US, MadeUp, make_journal
 from .support.recorder import query, tapeline_here
 from .test_cli import assert_one_clear_line
 
+pytestmark = pytest.mark.slow
+
 Document = dict[str, Any]
 CHANGED_KINDS = {
     "other words": {"text"},

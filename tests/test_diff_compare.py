@@ -19,6 +19,8 @@ from tapeline.pipeline.diff.words import MOST_WORDS, bounded, pieces, shortened,
 
 from .support.strategies import examples
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.text(st.sampled_from("ab 12.,\n東京ไท\u200d_{}[]\":'é"), max_size=40)
 CALLS = st.lists(
     st.tuples(st.sampled_from(["look", "wait"]), TEXT | st.sampled_from(['{"a":1}', '{"a": 1.0}'])), max_size=3

@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal
 from .support.recorder import query, shown, tapeline_here
 
+pytestmark = pytest.mark.slow
+
 IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 8).decode()
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}

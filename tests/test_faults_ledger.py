@@ -30,6 +30,8 @@ from .support.dying import EXCHANGES
 from .support.journals import MadeUp, recording, write_exchanges
 from .support.recorder import tapeline_here
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 FULL = Loss(1_795_255_200_000_000, "journal: database or disk is full", 3, 1000)
 
@@ -98,7 +100,6 @@ def found(directory: DataDirectory) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("step", ["commit", "note"])

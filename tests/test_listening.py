@@ -20,6 +20,8 @@ from tapeline.pipeline.provider import BuiltInProvider
 from .support.recorder import RunningRecorder, clean_environment, query, tapeline
 from .support.wire import KEY, PATH, chat, tunnel
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-6e02c5"
 USER = "somebody"
 PASSWORD = f"{USER}:{CANARY}"
@@ -94,7 +96,6 @@ def reaches(address: str, port: int) -> bool:
     return True
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--upstream", "http://127.0.0.1:1")])
 def test_by_itself_it_is_open_to_this_machine_alone(options: tuple[str, ...], data: Path) -> None:
     with RunningRecorder(data, *options) as recorder:
@@ -104,7 +105,6 @@ def test_by_itself_it_is_open_to_this_machine_alone(options: tuple[str, ...], da
     assert "Warning" not in recorder.said
 
 
-@pytest.mark.slow
 def test_elsewhere_it_warns_before_it_is_ready(data: Path) -> None:
     with RunningRecorder(data, "--listen-host", "0.0.0.0") as recorder:
         assert reaches("127.0.0.2", urlsplit(recorder.address).port or 0)
@@ -137,7 +137,6 @@ def basic(password: str) -> str:
     return f"Basic {b64encode(password.encode()).decode()}"
 
 
-@pytest.mark.slow
 def test_only_who_knows_the_password_gets_through(
     guarded: RunningRecorder, provider: BuiltInProvider, data: Path
 ) -> None:
@@ -157,7 +156,6 @@ def test_only_who_knows_the_password_gets_through(
     assert "could not be reached" not in guarded.said
 
 
-@pytest.mark.slow
 def test_the_password_is_kept_nowhere(guarded: RunningRecorder, provider: BuiltInProvider, data: Path) -> None:
     secrets = (CANARY, basic(PASSWORD).removeprefix("Basic "))
     assert through(guarded, provider.url, **{"Proxy-Authorization": basic(PASSWORD)})[0] == 200

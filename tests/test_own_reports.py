@@ -14,6 +14,8 @@ from .support.journals import MadeUp, make_journal
 from .support.recorder import tapeline_here
 from .support.streamed import said
 
+pytestmark = pytest.mark.slow
+
 LONG_PROMPTS = """\
 -- Prompts of many tokens, by model.
 --

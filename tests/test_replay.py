@@ -27,6 +27,8 @@ from .support.recorder import RunningRecorder, clean_environment, query, tapelin
 from .support.scripted import Conversation, ScriptedServer
 from .support.wire import DONE, FINISH, event
 
+pytestmark = pytest.mark.slow
+
 IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 8).decode()
 COUNT, CONCURRENCY = 1000, 16
 
@@ -99,7 +101,6 @@ def made_up(count: int) -> list[MadeUp]:
 # What is sent.
 
 
-@pytest.mark.slow
 def test_requests_go_out_as_they_were_and_are_recorded_anew(data: Path) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": IMAGE}}]
     with Provider() as provider:
@@ -154,7 +155,6 @@ def test_parameters_are_changed_and_all_is_repeated(data: Path) -> None:
     assert len(rows_of(data, "after")) == 6
 
 
-@pytest.mark.slow
 def test_the_recorded_timing_is_kept(data: Path) -> None:
     pauses = [MadeUp(content=str(number), started_at_us=NOON_US + number * 4_000_000) for number in range(3)]
     make_journal(data, pauses, run="before")
@@ -192,7 +192,6 @@ def test_content_that_is_lost_is_missed(data: Path) -> None:
     assert "messages or tools of it are not in the dataset" in result.stderr
 
 
-@pytest.mark.slow
 def test_requests_that_were_made_again_go_out_once(data: Path) -> None:
     with Provider(refuse_each=1, retry_after_ms="0") as provider:
         make_journal(data, made_up(1), run="before")
@@ -235,7 +234,6 @@ def test_a_dry_run_sends_nothing_and_counts(data: Path) -> None:
     assert query(data, "SELECT DISTINCT run FROM exchanges") == [{"run": "before"}]
 
 
-@pytest.mark.slow
 def test_the_key_is_in_no_file(data: Path) -> None:
     make_journal(data, made_up(1), run="before")
     key = "sk-" + "0123456789abcdef" * 2
@@ -291,7 +289,6 @@ def test_servers_say_when_they_want_to_be_asked_again(headers: dict[str, str], s
     assert asked_patience(message, NOW) == seconds
 
 
-@pytest.mark.slow
 def test_a_server_is_left_alone_for_as_long_as_it_asks(data: Path) -> None:
     make_journal(data, made_up(2), run="before")
     with Provider(refuse_each=2, Retry_After="1") as provider:
@@ -301,7 +298,6 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(data: Path) -> None:
     assert len(provider.times[json.dumps("Question 0")]) == 1
 
 
-@pytest.mark.slow
 def test_who_answers_nothing_is_not_asked_without_end(data: Path) -> None:
     make_journal(data, made_up(20), run="before")
 
@@ -326,7 +322,6 @@ def test_who_answers_nothing_is_not_asked_without_end(data: Path) -> None:
     assert (other.returncode, "was sent with other changes" in other.stderr) == (2, True), other.stderr
 
 
-@pytest.mark.slow
 def test_a_thousand_requests_end_each_once_though_it_is_killed_in_between(data: Path) -> None:
     make_journal(data, made_up(COUNT), run="before")
     with Provider(refuse_each=3, retry_after_ms="20") as provider:
@@ -357,7 +352,6 @@ def test_a_thousand_requests_end_each_once_though_it_is_killed_in_between(data: 
     assert any(line.endswith("attempts.") for line in said)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_recorder_ends_with_it_and_keeps_what_it_heard(data: Path, number: signal.Signals) -> None:
     make_journal(data, made_up(1), run="before")

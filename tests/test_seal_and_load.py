@@ -32,6 +32,8 @@ from .support.following import following
 from .support.journals import DAY_US, NOON_US, MadeUp, make_journal, recording, write_exchanges
 from .support.recorder import TAPELINE, clean_environment, tapeline
 
+pytestmark = pytest.mark.slow
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -252,7 +254,6 @@ def test_an_image_that_is_sent_with_every_turn_is_stored_once(directory: DataDir
 STEPS = ("write_batch", "forget")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("calls_before", [0, 1, 2])
 def test_sealing_that_stops_between_two_steps_goes_on_where_it_was(
@@ -289,7 +290,6 @@ def stopping_at(monkeypatch: pytest.MonkeyPatch, step: str, calls_before: int) -
         yield
 
 
-@pytest.mark.slow
 def test_a_load_that_is_killed_leaves_no_half_of_a_file(directory: DataDirectory) -> None:
     make_journal(directory.root, [MadeUp(content=str(number)) for number in range(300)])
     seal(directory)
@@ -302,7 +302,6 @@ def test_a_load_that_is_killed_leaves_no_half_of_a_file(directory: DataDirectory
     assert len(ids) == len(set(ids)) == 300
 
 
-@pytest.mark.slow
 def test_sealing_and_loading_from_several_processes_at_once(directory: DataDirectory) -> None:
     for recorder in range(3):
         make_journal(directory.root, [MadeUp(content=str(n)) for n in range(200)], recorder_id=f"recorder-{recorder}")

@@ -26,6 +26,8 @@ from .support.recorder import RunningRecorder, query, tapeline, tapeline_here
 from .support.serving import serving
 from .support.wire import DONE, FINISH, ask, chat, event
 
+pytestmark = pytest.mark.slow
+
 RUN = "run-1"
 
 
@@ -54,7 +56,6 @@ SAME_COLUMNS = """
 """
 
 
-@pytest.mark.slow
 def test_a_recording_of_the_server_is_the_recording_that_it_serves(data: Path) -> None:
     with (
         BuiltInProvider(pace=0) as provider,

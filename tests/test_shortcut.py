@@ -16,6 +16,8 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 from tapeline.pipeline import shortcut
 from tapeline.pipeline.shortcut import count_received, data_frames, is_between_chunks, send_data, whole_chunks
 
+pytestmark = pytest.mark.slow
+
 CHUNKS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4)
 HEAD = [(":method", "POST"), (":scheme", "https"), (":authority", "a"), (":path", "/")]
 BODIES = [b"data: 1\n\n", b"x" * 5000, b"data: [DONE]\n\n"]

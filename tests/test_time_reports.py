@@ -13,6 +13,8 @@ from .support.journals import NOON_US, MadeUp, make_journal
 from .support.recorder import query, tapeline_here
 from .support.streamed import said, streamed
 
+pytestmark = pytest.mark.slow
+
 SECOND_US = 1_000_000
 HOUR_US = 3_600 * SECOND_US
 

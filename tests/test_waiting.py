@@ -8,6 +8,10 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import time
 from tapeline.pipeline.commands import waiting

@@ -22,6 +22,8 @@ from .support.captured import JSON_HEADERS, captured
 from .support.journals import MadeUp, make_journal, recording, write_exchanges
 from .support.recorder import query
 
+pytestmark = pytest.mark.slow
+
 SALT = b"salt" * 8
 SECRET = "sk-proj-" + "abcDEF0123456789" * 2
 TOKEN = "ghp_" + "abcDEF0123456789" * 3

@@ -35,7 +35,7 @@ test-real: setup ## record servers that nobody here wrote; the first time instal
 	@$(MAKE) --no-print-directory --jobs 2 $(REAL_SERVERS:%=$(VENV)-%/.ready)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/real
 
-bench: setup $(VENV)-bench/.ready $(VENV)-litellm/.ready ## what recording, storing and asking cost, side by side: ten minutes; QUICK=1: a glimpse
+bench: setup $(VENV)-bench/.ready $(VENV)-litellm/.ready ## what recording, storing and asking cost, side by side; QUICK=1: a glimpse
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 	$(if $(QUICK),,@$(BIN)/python -m tests.bench.timing)
 

@@ -83,7 +83,7 @@ def read_contents(connection: duckdb.DuckDBPyConnection, rows: list[Object]) -> 
 def _json_of(connection: duckdb.DuckDBPyConnection, ids: set[str]) -> dict[str, str]:
     _, found = fetch(
         connection,
-        "SELECT content_id, json FROM stored.content WHERE content_id IN (SELECT unnest($ids)) AND json IS NOT NULL",
+        "SELECT content_id, json FROM content WHERE content_id IN (SELECT unnest($ids)) AND json IS NOT NULL",
         {"ids": sorted(ids)},
     )
     return dict(found)

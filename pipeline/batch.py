@@ -14,13 +14,15 @@ from tapeline.addons.tapeline_paths import DataDirectory
 
 from .dataset import Row, write_batch
 from .journal import Loss
+from .jsontext import dumps
 from .privacy import Privacy
 from .question import Content
 from .record import CapturedExchange
 from .schema import CONTENT, EXCHANGES, LOSSES
 from .withholding import withheld_content
 
-# Text stands in `content` twice, for search and in the message's JSON; nobody has read what is longer than a book.
+# Of messages that are more than a role and a text, the text stands in `content` twice, for search and in the message's
+# JSON; nobody has read what is longer than a book.
 MAX_TEXT_CHARACTERS = 1_000_000
 
 
@@ -93,14 +95,20 @@ def _handed_over(rows: list[Row]) -> Iterator[Row]:
 
 
 def _content_row(content: Content, first_seen_at: datetime) -> Row:
+    text = content.text[:MAX_TEXT_CHARACTERS] if content.text is not None else None
     return {
         "content_id": content.content_id,
         "kind": content.kind,
         "role": content.role,
-        "text": content.text[:MAX_TEXT_CHARACTERS] if content.text is not None else None,
-        "json": content.json,
+        "text": text,
+        "json": None if _is_role_and_text(content.json, content.role, text) else content.json,
         "bytes": len(content.json.encode()),
         "media_type": content.media_type,
         "payload_bytes": content.payload_bytes,
         "first_seen_at": first_seen_at,
     }
+
+
+def _is_role_and_text(json: str, role: str | None, text: str | None) -> bool:
+    """Whether a message says nothing but these two, in this order: most do, and would be stored twice."""
+    return role is not None and text is not None and json == dumps({"role": role, "content": text})

@@ -48,7 +48,7 @@ def response_of(row: Object) -> Any:
 
 def _content(connection: duckdb.DuckDBPyConnection, content_id: str) -> Any:
     found = connection.execute(
-        "SELECT json FROM stored.content WHERE content_id = $content_id", {"content_id": content_id}
+        "SELECT json FROM content WHERE content_id = $content_id", {"content_id": content_id}
     ).fetchone()
     return loads(found[0]) if found else None
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 # Version 1: first form.
 # Version 2: client_connection_id, history_keys, answer_keys, request_redactions, response_redactions, content_kept.
-SCHEMA_VERSION = 2
+# Version 3: `json` of `content` is NULL where role and text are all of a message.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ CONTENT = Dataset(
         "kind | text | message, tools, functions, or payload: the base64 text of an image, a recording or a file",
         "role | text | A message's role",
         "text | text | Its plain text, for search; the first million characters",
-        'json | text | The value as it was sent; in a message `{"$tapeline_payload": id}` stands for a payload',
+        'json | text | The value as it was sent; in a message `{"$tapeline_payload": id}` stands for a payload. '
+        'In files NULL where the message is `{"role": role, "content": text}`',
         "bytes | integer | Length of `json` in UTF-8",
         "media_type | text | Of a payload, where the message says it",
         "payload_bytes | integer | Of a payload: bytes that the base64 text stands for",

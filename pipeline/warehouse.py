@@ -346,10 +346,11 @@ def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list
     # What one recording keeps without its text, another may have with it.
     connection.execute(
         f"UPDATE stored.content SET text = arriving.text, json = arriving.json FROM {_arriving(CONTENT)} arriving "  # noqa: S608
-        "WHERE content.content_id = arriving.content_id AND content.json IS NULL AND arriving.json IS NOT NULL",
+        "WHERE content.content_id = arriving.content_id AND coalesce(content.json, content.text) IS NULL "
+        "AND coalesce(arriving.json, arriving.text) IS NOT NULL",
         names,
     )
-    for condition in ("json IS NOT NULL", "json IS NULL"):
+    for condition in ("coalesce(json, text) IS NOT NULL", "coalesce(json, text) IS NULL"):
         connection.execute(
             f"INSERT INTO stored.content SELECT DISTINCT ON (content_id) {columns} FROM {_arriving(CONTENT)} "  # noqa: S608
             f"WHERE {condition} ON CONFLICT DO NOTHING",

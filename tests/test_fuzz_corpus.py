@@ -9,6 +9,8 @@ import pytest
 
 from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.addons.tapeline_writer import JournalWriter
+from tapeline.pipeline import warehouse
+from tapeline.pipeline.jsontext import loads
 from tapeline.pipeline.privacy import privacy_of
 from tapeline.pipeline.record import CapturedExchange
 from tapeline.pipeline.seal import seal
@@ -60,6 +62,9 @@ def test_files_hold_what_was_read(data: Path) -> None:
     privacy = privacy_of({}, directory)
     expected = [privacy.record(exchange, "recorder-1") for exchange in exchanges]
     assert rows == [record.row for record in expected]
-    contents = pl.read_parquet(data / "content" / "**" / "*.parquet", hive_partitioning=False)
-    kept = dict(zip(contents["content_id"], contents["json"], strict=True))
-    assert kept == {content.content_id: content.json for record in reversed(expected) for content in record.contents}
+    warehouse.load(directory)
+    with warehouse.querying(directory) as connection:
+        contents = connection.execute("SELECT content_id, json FROM content").fetchall()
+    kept = {content_id: loads(json) for content_id, json in contents}
+    sent = {content.content_id: loads(content.json) for record in expected for content in record.contents}
+    assert kept == sent

@@ -212,7 +212,39 @@ def test_the_text_of_a_long_message_is_kept_up_to_a_length_and_the_message_whole
     seal(directory)
     contents = pl.read_parquet(directory.dataset("content") / "**/*.parquet", hive_partitioning=False)
     assert contents["text"].to_list() == [text, text]
-    assert [loads(value)["content"] for value in contents["json"]] == [text, text + "more"]
+    assert contents["json"][0] is None
+    assert loads(contents["json"][1])["content"] == text + "more"
+
+
+def test_what_is_more_than_a_role_and_a_text_keeps_its_json_in_the_files_and_all_have_it_in_the_warehouse(
+    directory: DataDirectory,
+) -> None:
+    plain = [
+        {"role": "user", "content": 'quote " backslash \\ tab \t line \n nul \x00 \x7f \u2028 é 漢 \U0001f600'},
+        {"role": "system", "content": ""},
+        {"role": 'odd "role"', "content": "x"},
+    ]
+    more: list[Any] = [
+        {"content": "the other way round", "role": "user"},
+        {"role": "user", "content": "half a pair \ud83d"},
+        {"role": "user", "content": "named", "name": "Ada"},
+        {"role": "user", "content": [{"type": "text", "text": "parts"}]},
+        {"role": "assistant", "content": None},
+        {"role": 1, "content": "no name of a role"},
+        {"content": "no role"},
+        "no message",
+        None,
+    ]
+    make_journal(directory.root, [MadeUp(messages=[*plain, *more])])
+    seal(directory)
+    contents = pl.read_parquet(directory.dataset("content") / "**/*.parquet", hive_partitioning=False)
+    assert contents["json"].is_null().to_list() == [True] * len(plain) + [False] * len(more)
+    warehouse.load(directory)
+    with warehouse.querying(directory) as connection:
+        rows = connection.execute("SELECT json FROM messages ORDER BY position").fetchall()
+        (exchange_id,) = exchange_ids(directory)
+        request = request_of(connection, find_exchange(connection, exchange_id))
+    assert [loads(json) for (json,) in rows] == [*plain, *more] == request["messages"]
 
 
 def test_content_is_stored_once_over_the_batches_of_a_recorder(directory: DataDirectory) -> None:

@@ -122,7 +122,7 @@ class _Contents:
     def _fetch(self, content_ids: set[str]) -> None:
         self._texts |= dict.fromkeys(content_ids)
         found = self._connection.execute(
-            "SELECT content_id, json FROM stored.content WHERE content_id IN (SELECT unnest($ids))",
+            "SELECT content_id, json FROM content WHERE content_id IN (SELECT unnest($ids))",
             {"ids": sorted(content_ids)},
         ).fetchall()
         self._texts |= dict(found)

@@ -9,7 +9,12 @@ WHERE (getvariable('run') IS NULL OR run GLOB getvariable('run'))
   AND (getvariable('since') IS NULL OR started_at >= getvariable('since'))
   AND (getvariable('until') IS NULL OR started_at < getvariable('until'));
 
-CREATE VIEW content AS SELECT * FROM stored.content;
+-- Of a message that is a role and a text, the files have no JSON beside them.
+CREATE VIEW content AS
+SELECT * REPLACE (
+  coalesce(json, '{"role":' || CAST(to_json(role) AS VARCHAR) || ',"content":' || CAST(to_json(text) AS VARCHAR) || '}')
+  AS json)
+FROM stored.content;
 
 -- What is not recorded has no model and no provider to filter by.
 CREATE VIEW losses AS

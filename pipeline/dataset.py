@@ -50,8 +50,11 @@ KINDS: dict[str, pl.DataType] = {
     "headers": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
 }
 
-# A batch of exchanges, without their content, is smaller; larger are one that holds a large body, and content.
-MAX_STATISTICS_BYTES = 16 * 1024 * 1024
+# Above it files hardly get smaller, and writing them takes several times as long.
+COMPRESSION_LEVEL = 9
+# Least and greatest values would take a quarter of a small file, and be found by copying values, however long they are.
+# Files are a day's and a batch's: readers that want some of them choose by their names.
+_STATISTICS = {"min": False, "max": False, "null_count": True}
 
 Row = dict[str, Any]
 
@@ -131,8 +134,8 @@ def _write_file(path: Path, frame: pl.DataFrame) -> None:
     frame.write_parquet(
         buffer,
         compression="zstd",
-        # Least and greatest values are found by copying them, however long they are.
-        statistics=frame.estimated_size() < MAX_STATISTICS_BYTES,
+        compression_level=COMPRESSION_LEVEL,
+        statistics=_STATISTICS,
         metadata={"tapeline.schema_version": str(SCHEMA_VERSION)},
     )
     try:

@@ -32,7 +32,7 @@ from .schema import LOSSES
 # A pass seals thousands of exchanges a second; one that takes this long hangs.
 LOCK_SECONDS = 600.0
 # How often the journals are looked at while a recorder runs, and how long exchanges wait that fill no batch. A file has
-# 40 kB about its columns, whatever it holds: few are small. Reports do not wait for it: they seal themselves.
+# 30 kB about its columns, whatever it holds: few are small. Reports do not wait for it: they seal themselves.
 FOLLOW_SECONDS = 5.0
 PATIENCE_SECONDS = 300.0
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 from mitmproxy import version
 
-from . import capture, plan, proxies, querying, startup, storage, storing
+from . import capture, growth, plan, proxies, querying, startup, storage, storing
 from .figures import Figure, as_json, as_markdown, as_table
 
 OUTPUT = Path(".bench")
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[plan.Plan, Path], list[Figure]]] = {
     "storage": storage.measure,
     "storing": storing.measure,
     "querying": querying.measure,
+    "growth": growth.measure,
     "startup": startup.measure,
 }
 
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     for name in chosen.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
-            sys.stderr.write(f"\n{name}\n")
+            sys.stderr.write(f"\n{name}, after {time.monotonic() - began:.0f} s\n")
             figures += PARTS[name](what, Path(folder))
     figures += storing.keeping_up(capture.highest_rates(figures), figures)
     print(as_table(figures))  # noqa: T201

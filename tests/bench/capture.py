@@ -155,7 +155,7 @@ def highest_rates(figures: list[Figure]) -> dict[str, float]:
 
 
 @contextmanager
-def _both(around: Surroundings, wire: Wire) -> Iterator[tuple[Running, Running]]:
+def both(around: Surroundings, wire: Wire) -> Iterator[tuple[Running, Running]]:
     """Ours and bare mitmproxy: before the provider on plain HTTP, as a proxy for all hosts on TLS."""
     upstream = None if wire.is_tls else around.upstream
     folder = around.folder / ("tls" if wire.is_tls else "plain")
@@ -170,7 +170,7 @@ def _both(around: Surroundings, wire: Wire) -> Iterator[tuple[Running, Running]]
 async def _against_bare(plan: Plan, around: Surroundings) -> list[Figure]:
     figures = []
     for wire in plan.chosen(WIRES):
-        with _both(around, wire) as (ours, theirs):
+        with both(around, wire) as (ours, theirs):
             for kind, events in KINDS.items():
                 direct = await _turns(plan.with_turns(plan.turn_seconds, 2), around, wire, events, 16, (None,))
                 for clients in plan.clients:
@@ -259,7 +259,7 @@ async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
     """How much later an event comes than without a proxy, on streams that are slow enough to leave proxies idle."""
     figures = []
     for wire in plan.chosen(WIRES):
-        with _both(around, wire) as sides:
+        with both(around, wire) as sides:
             crowds = [Crowd(around.answers, PACED_CLIENTS, PACED_EVENTS, PACE_SECONDS) for _ in range(3)]
             transports = []
             for side, crowd in zip((*sides, None), crowds, strict=True):
@@ -311,10 +311,10 @@ async def _against_others(plan: Plan, around: Surroundings) -> list[Figure]:
         return []
     figures = []
     folder = around.folder / "others"
-    for start, goals in (
-        (proxies.claude_tap, {"50 events": ">= 1.5", "not streamed": ">= 1.5"}),
-        (proxies.litellm, {"50 events": ">= 10", "not streamed": ""}),
-    ):
+    # LiteLLM takes half a minute to start.
+    others = [(proxies.claude_tap, {"50 events": ">= 1.5", "not streamed": ">= 1.5"})]
+    others += [] if plan.is_quick else [(proxies.litellm, {"50 events": ">= 10", "not streamed": ""})]
+    for start, goals in others:
         with (
             proxies.tapeline(folder / start.__name__, around.upstream, *proxies.WITHOUT_SEALING) as ours,
             start(folder / start.__name__ / "theirs", around.upstream) as theirs,

@@ -24,6 +24,10 @@ class Plan:
     warm_up_seconds: float
     paced_seconds: float
     clients: tuple[int, ...]
+    #: How many times as much there is, where growth is measured.
+    times: tuple[int, ...]
+    #: Calls that are stored: chats, turns of an agent, conversations about an image.
+    stored: tuple[int, int, int]
     #: Exchanges of the made datasets: for reports, and for loading.
     rows: int
     load_rows: int
@@ -55,8 +59,10 @@ def whole(*, with_peers: bool, rows: int) -> Plan:
         warm_up_seconds=0.4,
         paced_seconds=0.6,
         clients=(1, 16, 128),
+        times=(1, 10, 100),
+        stored=(1000, 200, 8),
         rows=rows,
-        load_rows=200_000,
+        load_rows=100_000,
         with_content=rows <= 1_000_000,
         report_seconds=1.0 if rows <= 1_000_000 else 8.0,
     )
@@ -70,9 +76,11 @@ def quick(*, with_peers: bool) -> Plan:
         pairs=5,
         load_pairs=2,
         report_pairs=2,
-        turn_seconds=0.15,
-        warm_up_seconds=0.15,
-        paced_seconds=0.4,
+        turn_seconds=0.1,
+        warm_up_seconds=0.1,
+        paced_seconds=0.3,
         clients=(16,),
+        times=(1, 10),
+        stored=(200, 20, 2),
         load_rows=20_000,
     )

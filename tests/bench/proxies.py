@@ -29,7 +29,6 @@ READY_SECONDS = 60
 STOP_SECONDS = 20
 #: Sealing in a process beside it would fall into the other side's turns: it is measured in rows of its own.
 WITHOUT_SEALING = ("--set", "tapeline_seal=false")
-_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _STREAM_ALL = """
 from mitmproxy import ctx
 
@@ -75,9 +74,16 @@ class Running:
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
+    def memory(self) -> float:
+        """What it holds now, in MiB."""
+        return self._status("VmRSS")
+
     def peak_memory(self) -> float:
-        """In MiB."""
-        found = _PEAK.search(Path(f"/proc/{self.pid}/status").read_text())
+        """The most that it ever held, in MiB."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> float:
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
         assert found is not None
         return int(found.group(1)) / 1024
 

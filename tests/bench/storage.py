@@ -25,17 +25,13 @@ _LONG_WINDOW = 27
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
     """All figures of this part."""
-    many = 1 if plan.is_quick else 4
+    chats, turns, conversations = plan.stored
     figures = []
     twentieth = {"mitmproxy's flow file": "<= 0.05", "claude-tap": "<= 0.05"}
     for name, calls, goals in (
-        ("short chats", short_chats(250 * many), {"JSONL + zstd -3": "<= 0.7"}),
-        (
-            f"agent of {50 * many} turns",
-            agent(50 * many),
-            twentieth,
-        ),
-        ("images", images(2 * many), {"one copy of the image": "<= 1.1"}),
+        ("short chats", short_chats(chats), {"JSONL + zstd -3": "<= 0.7"}),
+        (f"agent of {turns} turns", agent(turns), twentieth),
+        ("images", images(conversations), {"one copy of the image": "<= 1.1"}),
     ):
         ours, others = _sizes(plan, folder / name.replace(" ", "-"), calls)
         if name == "images":

@@ -1,10 +1,8 @@
-"""How fast journals are sealed and datasets are loaded, and what both cost as recordings grow."""
+"""How fast journals are sealed and datasets are loaded."""
 
 from __future__ import annotations
 
-import shutil
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -18,10 +16,10 @@ from ..support.journals import NOON_US
 from . import made
 from .capture import KINDS
 from .crowd import COMPLETION, EVENTS, LAST_EVENT, question
-from .figures import Figure, of_one, of_pairs, of_sizes
+from .figures import Figure, of_one, of_pairs
 from .plan import Plan
 
-_SEAL, _LOAD, _GROWTH = "Sealing", "Loading", "Growth"
+_SEAL, _LOAD = "Sealing", "Loading"
 _COPY = "CREATE TABLE copy AS SELECT * FROM read_parquet('{}', union_by_name = true)"
 #: Exchanges of each kind that are sealed, for as many events in all.
 COUNTS = {"50 events": 5_000, "500 events": 500, "not streamed": 5_000}
@@ -29,7 +27,7 @@ COUNTS = {"50 events": 5_000, "500 events": 500, "not streamed": 5_000}
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
     """All figures of this part."""
-    figures = [*_sealing(plan, folder), *_loading(plan, folder), *_growth(plan, folder)]
+    figures = [*_sealing(plan, folder), *_loading(plan, folder)]
     for figure in figures:
         plan.say(figure)
     return figures
@@ -138,25 +136,3 @@ def copy(data: DataDirectory, path: Path) -> float:
         connection.execute(_COPY.format(data.dataset("exchanges") / "*" / "*.parquet"))
         connection.execute("CHECKPOINT")
     return time.perf_counter() - began
-
-
-def _growth(plan: Plan, folder: Path) -> list[Figure]:
-    """Time to load one more day where there are 1, 10 and 100 times as many rows, and no new ones."""
-    day_rows, figures = plan.rows // 200, []
-    base: float | None = None
-    for times in (1, 10, 100):
-        data = DataDirectory(folder / f"grown-{times}")
-        made.make(data, day_rows * times, with_content=False, days=min(times, 25))
-        warehouse.load(data)
-        seconds = []
-        for more in range(3):
-            made.make(data, day_rows, with_content=False, first_day=made.FIRST_DAY + timedelta(days=40 + more), days=1)
-            began = time.perf_counter()
-            warehouse.load(data)
-            seconds.append(time.perf_counter() - began)
-        took = sorted(seconds)[1] * 1000
-        base = base or took
-        what = f"load of {day_rows:,} more rows where {day_rows * times:,} are"
-        figures.append(of_sizes(_GROWTH, what, took, base, "ms", "the same where there are as many", "<= 2"))
-        shutil.rmtree(data.root)
-    return figures

@@ -120,6 +120,8 @@ def answering(calls: list[Call]) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Small writes would wait for the other side's acknowledgements, 40 ms each.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))

@@ -1,0 +1,126 @@
+"""What each step costs where there is 1, 10 and 100 times as much: of what is new, of what is there, of what is open.
+
+A step may cost as much as it must touch: sealing and reports so much an exchange, a load what is new, and the
+recorder's memory what is open at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.pipeline import warehouse
+from tapeline.pipeline.report_text import all_reports
+from tapeline.pipeline.reports import Filters, run_report
+from tapeline.pipeline.seal import seal
+
+from . import made, storing
+from .capture import BARE, HTTP, Surroundings, both
+from .crowd import Crowd
+from .figures import Figure, of_sizes
+from .plan import Plan
+from .proxies import Running
+
+_PART = "Growth"
+REPORT = "overview"
+#: Exchanges, and streams, that stand for 1.
+JOURNAL_ROWS = 100
+STREAMS = 4
+_OPEN_SECONDS = 30.0
+_EVENTS = 10
+# Longer than any of it lasts: after its first event a stream stands.
+_STANDING_SECONDS = 600.0
+_REPEATS = 3
+
+
+def measure(plan: Plan, folder: Path) -> list[Figure]:
+    """All figures of this part."""
+    figures = [*_sealing(plan, folder), *_loading_and_asking(plan, folder), *asyncio.run(_open_streams(plan, folder))]
+    for figure in figures:
+        plan.say(figure)
+    return figures
+
+
+def _sealing(plan: Plan, folder: Path) -> list[Figure]:
+    """CPU time for each exchange of a journal, files and all."""
+    costs: dict[int, float] = {}
+    for times in plan.times:
+        count = JOURNAL_ROWS * times
+        data = DataDirectory(folder / f"sealed-{times}")
+        storing.write_journal(data, count, 0)
+        costs[count] = _timed(partial(seal, data), time.process_time) * 1000 / count
+        shutil.rmtree(data.root)
+    return _beside_the_first(costs, "sealing of {:,}, an exchange", "the same of {:,}")
+
+
+def _loading_and_asking(plan: Plan, folder: Path) -> list[Figure]:
+    """Time to load one more day, and of a report on all for each row."""
+    day_rows = plan.rows // 200
+    report = next(report for report in all_reports() if report.name == REPORT)
+    loads: dict[int, float] = {}
+    reports: dict[int, float] = {}
+    for times in plan.times:
+        rows = day_rows * times
+        data = DataDirectory(folder / f"grown-{times}")
+        made.make(data, rows, with_content=False, days=min(times, 25))
+        warehouse.load(data)
+        with warehouse.querying(data) as connection:
+            asked = partial(run_report, connection, report, Filters())
+            reports[rows] = sorted(_timed(asked) for _ in range(_REPEATS))[0] * 1000 / rows
+        seconds = []
+        for more in range(_REPEATS):
+            made.make(data, day_rows, with_content=False, first_day=made.FIRST_DAY + timedelta(days=40 + more), days=1)
+            seconds.append(_timed(partial(warehouse.load, data)))
+        loads[rows] = sorted(seconds)[_REPEATS // 2] * 1000
+        shutil.rmtree(data.root)
+    return [
+        *_beside_the_first(loads, f"load of {day_rows:,} more where {{:,}} are", "the same where {:,} are", "<= 2"),
+        *_beside_the_first(reports, f"report {REPORT} on {{:,}}, a row", "the same on {:,}"),
+    ]
+
+
+async def _open_streams(plan: Plan, folder: Path) -> list[Figure]:
+    """The recorder's memory, beside bare mitmproxy's, while so many streams stand open."""
+    figures = []
+    async with Surroundings(folder).serving() as around:
+        with both(around, HTTP) as sides:
+            for times in plan.times:
+                count = STREAMS * times
+                ours, theirs = [await _memory_with(around, side, count) for side in sides]
+                figures.append(of_sizes(_PART, f"memory with {count} streams open", ours, theirs, "MiB", BARE))
+    return figures
+
+
+async def _memory_with(around: Surroundings, side: Running, count: int) -> float:
+    """In MiB, when each of so many streams has had its first event."""
+    crowd = Crowd(around.answers, count, _EVENTS, _STANDING_SECONDS)
+    with ExitStack() as stack:
+        for transport in await around.crowd(side, HTTP, count, crowd):
+            stack.callback(transport.abort)
+        crowd.turn(on=True)
+        async with asyncio.timeout(_OPEN_SECONDS):
+            while crowd.passed < count:
+                await asyncio.sleep(0.01)
+        return side.memory()
+
+
+def _timed(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    began = clock()
+    action()
+    return clock() - began
+
+
+def _beside_the_first(costs: dict[int, float], what: str, against: str, goal: str = "<= 1.2") -> list[Figure]:
+    """Milliseconds for each count, beside what they are for the least."""
+    first, base = next(iter(costs.items()))
+    return [
+        of_sizes(_PART, what.format(count), cost, base, "ms", against.format(first), goal)
+        for count, cost in costs.items()
+    ]

@@ -223,17 +223,19 @@ class _StreamReader:
             answer.event_sizes.append(0)
             return
         text = self._read(event)
-        answer.event_sizes.append(text.total)
+        total = text.total
+        answer.event_sizes.append(total)
+        if not total:
+            return
         for name, size in (
-            ("first_token_us", text.total),
+            ("first_token_us", total),
             ("first_content_us", text.content),
             ("first_reasoning_us", text.reasoning),
             ("first_tool_call_us", text.tool_call),
         ):
             if size:
                 answer.times.setdefault(name, at_us)
-        if text.total:
-            answer.times["last_token_us"] = at_us
+        answer.times["last_token_us"] = at_us
 
     def _read(self, event: ServerSentEvent) -> DeltaText:
         payload = loads(event.data)

@@ -21,7 +21,7 @@ _CHOICE_FRAGMENTS = frozenset(("text",))
 _CALL_BODIES = ("function", "custom")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class DeltaText:
     """How many characters of each kind a chunk brought, over all its choices."""
 
@@ -32,11 +32,6 @@ class DeltaText:
     @property
     def total(self) -> int:
         return self.content + self.reasoning + self.tool_call
-
-    def __add__(self, other: DeltaText) -> DeltaText:
-        return DeltaText(
-            self.content + other.content, self.reasoning + other.reasoning, self.tool_call + other.tool_call
-        )
 
 
 class ChatAssembler:
@@ -70,7 +65,7 @@ class ChatAssembler:
             self._notes["choices is not a list"] = None
         for position, choice in enumerate(choices if isinstance(choices, list) else []):
             if isinstance(choice, dict):
-                text += self._feed_choice(position, choice)
+                self._feed_choice(position, choice, text)
             else:
                 self._notes["a choice is not an object"] = None
         return text
@@ -87,20 +82,22 @@ class ChatAssembler:
         return completion
 
     def _take_usage(self, chunk: dict[str, Any]) -> None:
-        usages = [chunk.get("usage")]
-        if isinstance(chunk.get("choices"), list):
+        usage, choices = chunk.get("usage"), chunk.get("choices")
+        if usage is None and isinstance(choices, list):
             # Moonshot reports it in the choice that ends, where without streaming it is at the top.
-            usages += [choice.get("usage") for choice in chunk["choices"] if isinstance(choice, dict)]
-        self.usages += [usage for usage in usages if usage is not None][:1]
+            in_choices = (choice.get("usage") for choice in choices if isinstance(choice, dict))
+            usage = next((one for one in in_choices if one is not None), None)
+        if usage is not None:
+            self.usages.append(usage)
 
-    def _feed_choice(self, position: int, choice: dict[str, Any]) -> DeltaText:
+    def _feed_choice(self, position: int, choice: dict[str, Any], text: DeltaText) -> None:
         index = choice.get("index")
         if not _is_index(index) and index is not None:
             self._notes["a choice's index is not a number: its position stands"] = None
         key = index if _is_index(index) else position
         if key not in self._choices:
             self._choices[key] = _Choice(self._notes, key)
-        return self._choices[key].feed(choice)
+        self._choices[key].feed(choice, text)
 
 
 class _Choice:
@@ -121,15 +118,15 @@ class _Choice:
         # Some servers send "" until there is a reason.
         return bool(self._fields.get("finish_reason"))
 
-    def feed(self, choice: dict[str, Any]) -> DeltaText:
-        text = DeltaText(content=_text_size(choice, ("text",)))
+    def feed(self, choice: dict[str, Any], text: DeltaText) -> None:
+        """Take a chunk's part of it in; its characters are added to `text`."""
+        text.content += _text_size(choice, ("text",))
         self._has_delta = self._has_delta or isinstance(choice.get("delta"), dict)
         for name, value in choice.items():
             if name in ("delta", "message"):
-                text += self._feed_part(name, value)
+                self._feed_part(name, value, text)
             elif name not in ("index", "usage"):
                 self._fields.take(name, value)
-        return text
 
     def closed(self) -> dict[str, Any]:
         closed: dict[str, Any] = {"index": self._index}
@@ -137,30 +134,32 @@ class _Choice:
             closed["message"] = self._closed_message()
         return closed | self._fields.closed()
 
-    def _feed_part(self, name: str, value: Any) -> DeltaText:
+    def _feed_part(self, name: str, value: Any, text: DeltaText) -> None:
         if not isinstance(value, dict):
             if value is not None:
                 self._notes[f"{self._path}{name} is not an object"] = None
-            return DeltaText()
+            return
         self._has_message = True
         if name == "message" and self._has_delta:
             # Some servers send the message so far, or at last, beside the deltas (Perplexity).
             self._whole = value
-            return DeltaText()
-        return self._feed_delta(value)
+        else:
+            self._feed_delta(value, text)
 
-    def _feed_delta(self, delta: dict[str, Any]) -> DeltaText:
-        size = 0
+    def _feed_delta(self, delta: dict[str, Any], text: DeltaText) -> None:
         for name, value in delta.items():
             if name == "tool_calls" and isinstance(value, list):
                 if self._calls is None:
                     self._calls = _ToolCalls(self._notes, self._path)
-                size += self._calls.take(value)
+                text.tool_call += self._calls.take(value)
             elif name == "tool_calls" and value is not None:
                 self._notes["tool_calls is not a list"] = None
             else:
                 self._message.take(name, value)
-        return DeltaText(*_spoken(delta), size + _body_size(delta.get("function_call")))
+        content, reasoning = _spoken(delta)
+        text.content += content
+        text.reasoning += reasoning
+        text.tool_call += _body_size(delta.get("function_call"))
 
     def _closed_message(self) -> dict[str, Any]:
         message = self._message.closed()
@@ -270,7 +269,10 @@ def _spoken(delta: dict[str, Any]) -> tuple[int, int]:
     if isinstance(delta.get("audio"), dict):
         content += _text_size(delta["audio"], ("data", "transcript"))
     # Servers that rename the field say the same under both names for a while.
-    reasoning = max(_text_size(delta, (name,)) for name in REASONING_FIELDS)
+    reasoning = 0
+    for name in REASONING_FIELDS:
+        if isinstance(value := delta.get(name), str):
+            reasoning = max(reasoning, len(value))
     for part in parts if isinstance(parts, list) else ():
         if isinstance(part, dict):
             content += _text_size(part, ("text",))
@@ -290,4 +292,8 @@ def _body_size(body: Any) -> int:
 
 
 def _text_size(values: dict[str, Any], names: tuple[str, ...]) -> int:
-    return sum(len(value) for name in names if isinstance(value := values.get(name), str))
+    size = 0
+    for name in names:
+        if isinstance(value := values.get(name), str):
+            size += len(value)
+    return size

@@ -42,7 +42,7 @@ def loads(text: str | bytes | bytearray) -> Any:
     try:
         if not isinstance(text, str):
             text = text.decode("utf-8-sig")
-        value = json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return NOT_JSON
     return NOT_JSON if _is_too_deep(text, value) else value
@@ -106,6 +106,10 @@ def _integer(digits: str) -> int | Decimal:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.loads` makes one for each text.
+_DECODER = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
 
 
 def _is_too_deep(text: str, value: Any) -> bool:

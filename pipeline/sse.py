@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -21,8 +21,7 @@ _FIELDS = ("data", "event", "id", "retry")
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One dispatched event. `event` is "message" where the stream names none; `id` is the last one seen."""
 
     data: str

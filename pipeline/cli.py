@@ -76,6 +76,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
-    from .render import one_line
+    from .escaping import one_line
 
     click.echo(f"Error: {one_line(message)}", err=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .escaping import one_line, visible
 from .jsontext import dumps
-from .render import cell, one_line, visible
+from .render import cell
 
 Object = dict[str, Any]
 

@@ -38,9 +38,9 @@ from tapeline.addons.recorder import Recorder
 from tapeline.addons.tapeline_paths import DataDirectory
 
 from .errors import UsageError
+from .escaping import one_line
 from .mends import mend
 from .modes import ListeningMode
-from .render import one_line
 
 # Answers that still run when the recording is asked to stop get this long.
 DRAIN_SECONDS = 10.0

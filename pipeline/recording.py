@@ -21,9 +21,9 @@ from tapeline.addons.tapeline_paths import DataDirectory, private_directory
 
 from .client_env import client_environment, upstream_proxy, write_ca_bundle, write_trusted
 from .errors import UsageError
+from .escaping import one_line
 from .modes import password_setting, plan_modes, reverse_mode, upstream_mode, warnings
 from .proxy import Proxy, log_to_stderr, run_proxy
-from .render import one_line
 
 # Enough for thousands of streams at once; the command inherits it.
 OPEN_FILES = 65_536

@@ -1,7 +1,7 @@
 """Gives a table its form: for the terminal, as JSON, CSV or Markdown.
 
 Names and figures come from the table; this decides spelling alone. Text that a model or a peer wrote is made visible
-before it reaches a terminal: a control character shows as its escape and does nothing.
+before it reaches a terminal, see `escaping`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from .chart_text import read_chart
+from .escaping import UNSAFE, one_line
 from .jsontext import dumps
 from .reports import Table
 
-# Controls (C0 without tab and line feed, DEL, C1), and the marks that reorder what follows (bidirectional controls).
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What makes a spreadsheet take a cell for a formula, by OWASP's list: in its common and its full-width forms.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # A column's unit is the end of its name.
@@ -47,20 +46,10 @@ _LONGEST_CELL = 60
 _BAR_WIDTH = 12
 
 
-def visible(text: str) -> str:
-    """Text that shows on a terminal what it holds and does nothing there."""
-    return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape", "surrogatepass").decode("ascii"), text)
-
-
-def one_line(text: str) -> str:
-    """The same on one line."""
-    return visible(text).replace("\n", "⏎").replace("\t", " ")
-
-
 def json_text(value: Any) -> str:
     """Compact JSON that means the same wherever it is read, and does nothing on a terminal."""
     # Where they can stand in JSON these characters are inside a string, which may spell them.
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", dumps(value))
+    return UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", dumps(value))
 
 
 def heading(column: str) -> str:

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 from .archive import Archive
 from .errors import UsageError
+from .escaping import one_line
 from .jsontext import dumps
 from .matching import Asked, explain, read_asked
-from .render import one_line
 from .reply import Reply, plan_reply
 
 # Clients that keep a connection and say nothing.

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tapeline.pipeline.render import as_csv, as_json, as_markdown, as_table, cell, heading, one_line, visible
+from tapeline.pipeline.escaping import one_line, visible
+from tapeline.pipeline.render import as_csv, as_json, as_markdown, as_table, cell, heading
 from tapeline.pipeline.reports import Table
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -15,7 +15,8 @@ from .options import data_option
 def doctor(directory: DataDirectory, as_json: bool) -> None:
     """Say how Tapeline is doing: versions, certificate, data directory, journals, losses."""
     from ..doctor import examine
-    from ..render import json_text, one_line
+    from ..escaping import one_line
+    from ..render import json_text
 
     findings = examine(directory)
     if as_json:

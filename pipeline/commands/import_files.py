@@ -33,8 +33,8 @@ def import_files(files: tuple[Path, ...], run: str | None, directory: DataDirect
     tapeline import traffic.mitm
     tapeline import browser.har --run checkout
     """
+    from ..escaping import one_line
     from ..importing.intake import take_in
-    from ..render import one_line
 
     for path in files:
         result = take_in(directory, path, run or one_line(path.stem))

@@ -170,8 +170,9 @@ def seal_and_load(directory: DataDirectory) -> tuple[Sealed, Loaded]:
 
 def put_out(table: Table, form: str, output: Path | None) -> None:
     """Print a table, or write it to a file."""
+    from ..escaping import visible
     from ..render import FORMATS as renderers
-    from ..render import coverage_line, visible
+    from ..render import coverage_line
 
     text = renderers[form](table)
     if form == "csv" and output is None and sys.stdout.isatty():
@@ -197,7 +198,7 @@ def write_out(text: str, output: Path | None) -> None:
 
 def note(text: str) -> None:
     """A line for people, on stderr."""
-    from ..render import one_line
+    from ..escaping import one_line
 
     click.echo(one_line(text), err=True)
 

@@ -162,7 +162,7 @@ def _listing(reports: list[Report]) -> str:
 
 def _help(report: Report) -> str:
     """What the head of a report says, with its parameters."""
-    from ..render import visible
+    from ..escaping import visible
 
     parts = [report.title]
     if report.help:

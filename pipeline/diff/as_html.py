@@ -11,7 +11,7 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
-from ..render import one_line, visible
+from ..escaping import one_line, visible
 from . import wording
 from .result import SIDES, Result, Shown
 from .rules import FIRED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from ..render import one_line, visible
+from ..escaping import one_line, visible
 from . import wording
 from .result import Pair, Result, Shown, Unpaired
 from .rules import FIRED, NOT_JUDGED

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 
-from ..render import one_line, visible
+from ..escaping import one_line, visible
 from . import wording
 from .result import SIDES, Result, Shown
 from .words import bounded, pieces, shortened

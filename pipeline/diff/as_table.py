@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..render import one_line, visible
+from ..escaping import one_line, visible
 from . import wording
 from .result import SIDES, Result, Shown
 from .rules import FIRED

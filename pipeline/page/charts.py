@@ -13,7 +13,8 @@ import altair as alt
 
 from ..chart_text import Chart, read_chart
 from ..errors import UsageError
-from ..render import cell, heading, visible
+from ..escaping import visible
+from ..render import cell, heading
 from ..reports import Table
 
 # Altair's, and D for days.

@@ -21,8 +21,9 @@ import vl_convert
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from ..escaping import visible
 from ..jsontext import dumps
-from ..render import cell, coverage_line, heading, visible
+from ..render import cell, coverage_line, heading
 from ..reports import Table
 from .charts import specifications
 

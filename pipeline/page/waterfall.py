@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..escaping import visible
 from ..exchange import Object
-from ..render import visible
 
 #: Stages in their order: name, the time where it begins, the time where it ends.
 STAGES = (

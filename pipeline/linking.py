@@ -55,7 +55,7 @@ def link_all(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _link(connection: duckdb.DuckDBPyConnection, sql: dict[str, str]) -> None:
-    for name in ("asked", "longest", "answers", "links", "remember_unlinked"):
+    for name in ("answered", "longest", "asked", "shorter", "answers", "links", "remember_unlinked"):
         connection.execute(sql[name])
     for _ in range(MOST_PASSES):
         changed = connection.execute(sql["climb"]).fetchone()

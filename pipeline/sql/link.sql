@@ -12,21 +12,44 @@ FROM stored.unlinked u
 JOIN (SELECT unnest(answer_keys) AS key, answered_at FROM fresh) f ON f.key = u.key AND f.answered_at < u.started_at
 LIMIT 1;
 
+-- name: answered
+-- What was answered to the histories that are asked for as a whole: to most of them one answer.
+CREATE OR REPLACE TEMP TABLE answered AS
+SELECT
+  key, min(answered_at) AS first_at, count(*) AS answers,
+  any_value({'id': exchange_id, 'message_count': message_count, 'prompt_characters': prompt_characters}) AS parent
+FROM stored.answers
+WHERE key IN (SELECT history_keys[-1] FROM fresh)
+GROUP BY key;
+
+-- name: longest
+-- An answer counts if it was there before the request, and the longest history that has one wins: mostly all of it.
+CREATE OR REPLACE TEMP TABLE longest AS
+SELECT
+  f.exchange_id, f.started_at, f.run, f.client_connection_id,
+  len(f.history_keys) - 1 AS position,
+  a.key,
+  CASE WHEN a.answers = 1 THEN a.parent END AS sole_parent
+FROM fresh f
+JOIN answered a ON a.key = f.history_keys[-1] AND a.first_at < f.started_at;
+
 -- name: asked
+-- What is left is asked for answer by answer.
 CREATE OR REPLACE TEMP TABLE asked AS
 SELECT
   exchange_id, started_at, run, client_connection_id,
   unnest(history_keys) AS key,
   unnest(range(len(history_keys))) AS position
-FROM fresh;
+FROM fresh
+ANTI JOIN longest USING (exchange_id);
 
--- name: longest
--- An answer counts if it was there before the request, and the longest history that has one wins.
-CREATE OR REPLACE TEMP TABLE longest AS
+-- name: shorter
+INSERT INTO longest
 SELECT
   a.exchange_id, a.started_at, a.run, a.client_connection_id,
-  max(a.position) AS position,
-  arg_max(a.key, a.position) AS key
+  max(a.position),
+  arg_max(a.key, a.position),
+  NULL
 FROM asked a
 JOIN (
   SELECT key, min(answered_at) AS first_at
@@ -42,7 +65,7 @@ SELECT
   key, answered_at, run, client_connection_id,
   {'id': exchange_id, 'message_count': message_count, 'prompt_characters': prompt_characters} AS parent
 FROM stored.answers
-WHERE key IN (SELECT key FROM longest);
+WHERE key IN (SELECT key FROM longest WHERE sole_parent IS NULL);
 
 -- name: links
 -- Of several exchanges that gave the same answer to the same history the last one is the parent: first of the same
@@ -55,8 +78,12 @@ SELECT
   parent.message_count AS repeated_prefix_messages,
   parent.prompt_characters AS repeated_prefix_characters
 FROM (
-  SELECT l.exchange_id, coalesce(c.parent, r.parent, a.parent) AS parent
-  FROM longest l
+  SELECT exchange_id, sole_parent AS parent
+  FROM longest
+  WHERE sole_parent IS NOT NULL
+  UNION ALL
+  SELECT l.exchange_id, coalesce(c.parent, r.parent, a.parent)
+  FROM (SELECT * FROM longest WHERE sole_parent IS NULL) l
   ASOF LEFT JOIN answers c
     ON c.key = l.key AND c.client_connection_id = l.client_connection_id AND c.answered_at < l.started_at
   ASOF LEFT JOIN answers r ON r.key = l.key AND r.run = l.run AND r.answered_at < l.started_at

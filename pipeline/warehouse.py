@@ -27,6 +27,15 @@ from .sqltext import sql_text
 # Other processes hold the file for the time of a load or a query.
 BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.05
+# What a load keeps in memory: beyond that DuckDB sorts and joins on the disk. In the order of the files it would keep
+# more, and read one file after the other.
+_LEAN = """
+SET preserve_insertion_order = false;
+SET memory_limit =
+  format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 2 * 1024 ** 3) AS BIGINT));
+"""
+# What is read to see whether it can be read.
+_ROWS_AT_ONCE = 1000
 _PARQUET = "read_parquet($paths, union_by_name = true, hive_partitioning = false)"
 # What DuckDB says of a file of its own that is not as it wrote it.
 _DAMAGE = ("Corrupt database file", "Could not read enough bytes", "not a valid DuckDB database")
@@ -251,9 +260,11 @@ def _load_files(
     try:
         _load_in_one(connection, directory, readable, loaded)
     except duckdb.Error:
-        # A file may be sound in its metadata and broken behind it: reading all of each tells which.
+        # A file may be sound in its metadata and broken behind it: reading all of each tells which. Or its rows are too
+        # large for the memory that was to do.
         with suppress(duckdb.Error):
             connection.execute("ROLLBACK")
+        connection.execute("RESET memory_limit")
         readable = _without_broken(readable, lambda _, path: _read_all(connection, path), loaded)
         _load_in_one(connection, directory, readable, loaded)
     connection.execute("CHECKPOINT")
@@ -309,7 +320,9 @@ def _check_columns(connection: duckdb.DuckDBPyConnection, table: dict[str, str],
 
 
 def _read_all(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    connection.execute(f"SELECT * FROM {_PARQUET}", {"paths": [str(path)]}).fetchall()  # noqa: S608 - our own names
+    rows = connection.execute(f"SELECT * FROM {_PARQUET}", {"paths": [str(path)]})  # noqa: S608 - our own names
+    while rows.fetchmany(_ROWS_AT_ONCE):
+        pass
 
 
 def _arriving(dataset: Dataset) -> str:
@@ -372,6 +385,8 @@ def _connection(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConne
     try:
         with closing(_connect(path, read_only=read_only)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
+            if not read_only:
+                connection.execute(_LEAN)
             yield connection
     finally:
         os.umask(previous)

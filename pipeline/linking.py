@@ -24,7 +24,8 @@ CREATE TABLE stored.unlinked (key BIGINT, started_at TIMESTAMPTZ);
 _FRESH = """
 CREATE OR REPLACE TEMP TABLE fresh AS
 SELECT
-  exchange_id, started_at, run, client_connection_id, history_keys, answer_keys, message_count, prompt_characters,
+  number, exchange_id, started_at, run, client_connection_id, history_keys, answer_keys, message_count,
+  prompt_characters,
   started_at + to_microseconds(coalesce(last_token_us, first_byte_us, ended_us, 0)) AS answered_at
 FROM """
 # With each pass the way to a conversation's start is halved: nobody has heard of one as long as 2 to this power.
@@ -32,7 +33,7 @@ MOST_PASSES = 64
 
 
 def link_new(connection: duckdb.DuckDBPyConnection, source: str, parameters: dict[str, Any]) -> bool:
-    """Link exchanges that are about to be loaded from `source`: makes the temporary table `links`.
+    """Link exchanges that are about to be loaded from `source`, which numbers them: makes the temporary table `links`.
 
     True when an exchange that was loaded earlier goes on from one of them: `link_all` has to follow the load then.
     """
@@ -41,23 +42,23 @@ def link_new(connection: duckdb.DuckDBPyConnection, source: str, parameters: dic
     connection.execute(sql["add_answers"])
     is_late = connection.execute(sql["late_parents"]).fetchone() is not None
     _link(connection, sql)
-    connection.execute(sql["join_loaded"])
     return is_late
 
 
 def link_all(connection: duckdb.DuckDBPyConnection) -> None:
     """Link everything that is loaded anew."""
     sql = sql_statements("link")
-    connection.execute(_FRESH + "stored.exchanges")
+    connection.execute(_FRESH + "(SELECT *, rowid AS number FROM stored.exchanges)")  # noqa: S608 - our own names
     connection.execute("DELETE FROM stored.unlinked")
     _link(connection, sql)
     connection.execute(sql["relink"])
 
 
 def _link(connection: duckdb.DuckDBPyConnection, sql: dict[str, str]) -> None:
-    for name in ("answered", "longest", "asked", "shorter", "answers", "links", "remember_unlinked"):
+    for name in ("answered", "longest", "asked", "shorter", "answers", "parents", "remember_unlinked", "steps"):
         connection.execute(sql[name])
     for _ in range(MOST_PASSES):
-        changed = connection.execute(sql["climb"]).fetchone()
-        if not changed or not changed[0]:
-            return
+        if connection.execute(sql["may_climb"]).fetchone() is None:
+            break
+        connection.execute(sql["climb"])
+    connection.execute(sql["links"])

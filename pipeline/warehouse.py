@@ -37,6 +37,8 @@ SET memory_limit =
 # What is read to see whether it can be read.
 _ROWS_AT_ONCE = 1000
 _PARQUET = "read_parquet($paths, union_by_name = true, hive_partitioning = false)"
+# Of a row of these files.
+_NUMBER = "(CAST(file_index AS BIGINT) << 32) + file_row_number"
 # What DuckDB says of a file of its own that is not as it wrote it.
 _DAMAGE = ("Corrupt database file", "Could not read enough bytes", "not a valid DuckDB database")
 
@@ -326,10 +328,10 @@ def _read_all(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _arriving(dataset: Dataset) -> str:
-    """The rows of the files `$paths`; columns that files of an older version lack are NULL."""
+    """The rows of the files `$paths`, with a number each; columns that files of an older version lack are NULL."""
     return (
         f"(SELECT * FROM stored.{dataset.name} WHERE false UNION ALL BY NAME "  # noqa: S608 - our own name
-        f"SELECT * FROM {_PARQUET})"
+        f"SELECT *, {_NUMBER} AS number FROM {_PARQUET})"
     )
 
 
@@ -341,7 +343,7 @@ def _insert_exchanges(connection: duckdb.DuckDBPyConnection, paths: list[Path]) 
     inserted = connection.execute(
         f"INSERT INTO stored.exchanges SELECT {columns}, links.parent_exchange_id, "  # noqa: S608 - our own names
         "coalesce(links.conversation_id, exchange_id), links.repeated_prefix_messages, "
-        f"links.repeated_prefix_characters FROM {_arriving(EXCHANGES)} arriving LEFT JOIN links USING (exchange_id)",
+        f"links.repeated_prefix_characters FROM {_arriving(EXCHANGES)} arriving LEFT JOIN links USING (number)",
         names,
     ).fetchone()
     if has_late_parents:

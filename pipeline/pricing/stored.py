@@ -27,9 +27,11 @@ from .resolve import PriceBook
 
 _CALLS = (
     "SELECT DISTINCT host, port, provider, coalesce(model, ''), coalesce(response_model, ''), "
-    "coalesce(served_service_tier, '') FROM stored.exchanges"
+    "coalesce(served_service_tier, '') FROM stored.exchanges WHERE rowid >= $first"
 )
 _KNOWN = "SELECT DISTINCT host, port, provider, model, response_model, tier FROM stored.rates"
+# What is worked out at once: memory does not grow with what is recorded.
+_MOST_AT_ONCE = 500_000
 
 
 def own_prices_file(directory: DataDirectory) -> PricesFile | None:
@@ -59,14 +61,10 @@ def bring_up_to_date(directory: DataDirectory, file: PricesFile | None) -> None:
         connection.execute("BEGIN")
         if _prices_of(connection) != _identity(file):
             connection.execute("DELETE FROM stored.rates; DELETE FROM stored.costs")
-        calls = _calls(connection, f"{_CALLS} EXCEPT {_KNOWN}")
+        first = _first_without_cost(connection)
+        calls = _calls(connection, f"{_CALLS} EXCEPT {_KNOWN}", first)
         _insert(connection, "stored.rates", _rows(PriceBook(file), calls))
-        connection.execute(
-            "CREATE TEMP VIEW unpriced AS SELECT * FROM stored.exchanges ANTI JOIN stored.costs USING (exchange_id)"
-        )
-        connection.execute(
-            "INSERT INTO stored.costs BY NAME SELECT * FROM stored.computed('unpriced', 'stored.rates', NULL)"
-        )
+        _work_out(connection, "stored.costs", "stored.rates", first=first)
         connection.execute("DELETE FROM stored.pricing")
         connection.execute(
             "INSERT INTO stored.pricing SELECT $prices, count(*) FROM stored.files", {"prices": _identity(file)}
@@ -81,11 +79,9 @@ def use_prices(connection: duckdb.DuckDBPyConnection, file: PricesFile | None, a
             return
         connection.execute("CREATE TEMP VIEW rates_here AS FROM stored.rates")
     else:
-        _make_rates(connection, "rates_here", _rows(PriceBook(file), _calls(connection, _CALLS)))
-    connection.execute(
-        "CREATE TEMP TABLE costs_here AS SELECT * FROM stored.computed('stored.exchanges', 'rates_here', $as_of)",
-        {"as_of": as_of},
-    )
+        _make_rates(connection, "rates_here", _rows(PriceBook(file), _calls(connection)))
+    connection.execute("CREATE TEMP TABLE costs_here AS FROM stored.costs LIMIT 0")
+    _work_out(connection, "costs_here", "rates_here", as_of)
     connection.execute("SET VARIABLE costs = 'costs_here'")
 
 
@@ -102,14 +98,35 @@ def use_model(
         raise UsageError(
             f"--model {model}: {reason}. Write provider/model (openai/gpt-4o-mini), or give its prices in {FILE_NAME}."
         ) from reason
-    rows = [row_of(call, _without_cache(price)) for call in _calls(connection, _CALLS) for price in prices]
+    rows = [row_of(call, _without_cache(price)) for call in _calls(connection) for price in prices]
     _make_rates(connection, "rates_of_model", rows)
-    connection.execute(
-        "CREATE TEMP TABLE costs_on_model AS SELECT exchange_id, cost_usd AS what_if_cost_usd "
-        "FROM stored.computed('stored.exchanges', 'rates_of_model', $as_of)",
-        {"as_of": as_of},
-    )
+    connection.execute("CREATE TEMP TABLE costs_on_model AS FROM stored.no_what_if LIMIT 0")
+    _work_out(connection, "costs_on_model", "rates_of_model", as_of, columns="number, cost_usd AS what_if_cost_usd")
     connection.execute("SET VARIABLE what_if_costs = 'costs_on_model'")
+
+
+def _first_without_cost(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the first exchange whose costs are not worked out: those of all before it are."""
+    (first,) = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM stored.costs").fetchall()[0]
+    return int(first)
+
+
+def _work_out(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    rates: str,
+    as_of: datetime | None = None,
+    *,
+    columns: str = "*",
+    first: int = 0,
+) -> None:
+    """Write to a table what the exchanges from the first on cost by the rates of another."""
+    (end,) = connection.execute("SELECT count(*) FROM stored.exchanges").fetchall()[0]
+    for start in range(first, end, _MOST_AT_ONCE):
+        connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT {columns} FROM stored.computed('{rates}', $as_of, $first, $end)",  # noqa: S608
+            {"as_of": as_of, "first": start, "end": start + _MOST_AT_ONCE},
+        )
 
 
 def _make_rates(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
@@ -129,8 +146,9 @@ def _identity(file: PricesFile | None) -> str:
     return sha256(repr((list_version(), file and file.version, BUILT_IN, ours)).encode()).hexdigest()
 
 
-def _calls(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Call]:
-    return [Call(*row) for row in connection.execute(sql).fetchall()]
+def _calls(connection: duckdb.DuckDBPyConnection, sql: str = _CALLS, first: int = 0) -> list[Call]:
+    """The kinds of calls from one on."""
+    return [Call(*row) for row in connection.execute(sql, {"first": first}).fetchall()]
 
 
 def _rows(book: PriceBook, calls: list[Call]) -> list[dict[str, Any]]:

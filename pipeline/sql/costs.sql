@@ -33,7 +33,9 @@ CREATE MACRO stored.count_in(document, path) AS
   stored.count_of(TRY_CAST(json_extract_string(document, path) AS BIGINT));
 
 -- The counts as they are billed: all prompt tokens with what was cached of them, all completion tokens with reasoning.
-CREATE MACRO stored.counted(source, as_of) AS TABLE
+-- Of the exchanges from `first_call` to before `end_call`: their numbers are DuckDB's own of rows, which stay as they
+-- are, since no row is ever deleted, and are far quicker to join by than ids.
+CREATE MACRO stored.counted(as_of, first_call, end_call) AS TABLE
 SELECT
   * EXCLUDE (said, rest, beside),
   {
@@ -116,7 +118,7 @@ FROM (
           'audio_out': stored.count_of(coalesce(completion_audio_tokens, 0)),
           'reasoning': stored.count_of(coalesce(reasoning_tokens, 0))
         } AS said
-      FROM query_table(source)
+      FROM (SELECT rowid AS number, * FROM stored.exchanges WHERE rowid >= first_call AND rowid < end_call)
     )
   )
 );
@@ -197,12 +199,12 @@ CREATE MACRO stored.note(k, p, about) AS CASE
   ELSE about.note
 END;
 
--- What the exchanges of one table cost by the prices of another, on their own days or on the day of `as_of`.
+-- What exchanges cost by the prices of a table, on their own days or on the day of `as_of`.
 -- The counts are made once: what is only named would be worked out anew wherever it is named.
-CREATE MACRO stored.computed(source, rates, as_of) AS TABLE
+CREATE MACRO stored.computed(rates, as_of, first_call, end_call) AS TABLE
 WITH matched AS MATERIALIZED (
   SELECT
-    e.exchange_id,
+    e.number,
     e.counts,
     {
       'found': r.host IS NOT NULL, 'flat': r.per_call_only, 'problem': r.problem, 'note': r.note,
@@ -215,7 +217,7 @@ WITH matched AS MATERIALIZED (
       e.counts, r.input, r.cached, r.cache_write, r.cache_write_1h, r.output, r.reasoning,
       r.audio_input, r.audio_output, r.citation, r.request, r.search
     ) AS parts
-  FROM stored.counted(source, as_of) e
+  FROM stored.counted(as_of, first_call, end_call) e
   LEFT JOIN query_table(rates) r
     ON r.host = e.host AND r.port = e.port AND r.provider = e.provider
     AND r.model = coalesce(e.model, '') AND r.response_model = coalesce(e.response_model, '')
@@ -225,11 +227,11 @@ WITH matched AS MATERIALIZED (
     AND coalesce(e.counts.prompt, 0) > r.above_tokens AND coalesce(e.counts.prompt, 0) <= r.up_to_tokens
 ),
 judged AS MATERIALIZED (
-  SELECT exchange_id, counts, price, parts, stored.status(counts, parts, price) AS status
+  SELECT number, counts, price, parts, stored.status(counts, parts, price) AS status
   FROM matched
 )
 SELECT
-  exchange_id,
+  number,
   CASE WHEN status = 'priced' THEN stored.known_money(parts) END AS cost_usd,
   status AS cost_status,
   stored.note(counts, parts, price) AS cost_note,
@@ -250,15 +252,15 @@ SELECT
 FROM judged;
 
 -- What was worked out for all that is loaded, each on its own day; and what stands for another model's, without one.
-CREATE TABLE stored.costs AS SELECT * FROM stored.computed('stored.exchanges', 'stored.rates', NULL) LIMIT 0;
-CREATE TABLE stored.no_what_if (exchange_id VARCHAR, what_if_cost_usd DECIMAL(38, 12));
+CREATE TABLE stored.costs AS SELECT * FROM stored.computed('stored.rates', NULL, 0, 0);
+CREATE TABLE stored.no_what_if (number BIGINT, what_if_cost_usd DECIMAL(38, 12));
 
 -- The exchanges with their costs: columns of `schema.COSTS`. A connection may name tables of its own for them.
 CREATE VIEW stored.with_costs AS
-SELECT *
-FROM stored.exchanges
-LEFT JOIN query_table(coalesce(getvariable('costs'), 'stored.costs')) USING (exchange_id)
-LEFT JOIN query_table(coalesce(getvariable('what_if_costs'), 'stored.no_what_if')) USING (exchange_id);
+SELECT * EXCLUDE (number)
+FROM (SELECT rowid AS number, * FROM stored.exchanges)
+LEFT JOIN query_table(coalesce(getvariable('costs'), 'stored.costs')) USING (number)
+LEFT JOIN query_table(coalesce(getvariable('what_if_costs'), 'stored.no_what_if')) USING (number);
 
 -- The same, or the exchanges without a look at costs where no query wants them.
 CREATE VIEW stored.priced AS

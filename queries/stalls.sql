@@ -11,18 +11,19 @@ WITH counted AS (
     group_time, group_1, group_2,
     CAST(floor(gap_us / 100.0 + 0.5) AS BIGINT) AS tenths,
     count(*) AS gaps,
-    0 AS streams
-  FROM event_gaps
+    0 AS streams,
+    0 AS stalled
+  FROM bare_gaps
   GROUP BY group_time, group_1, group_2, CAST(floor(gap_us / 100.0 + 0.5) AS BIGINT)
   UNION ALL
-  SELECT group_time, group_1, group_2, CAST(floor(longest_gap_us / 100.0 + 0.5) AS BIGINT), 0, count(*)
+  SELECT group_time, group_1, group_2, NULL, 0, count(*), 0
   FROM stream_gaps
-  GROUP BY group_time, group_1, group_2, CAST(floor(longest_gap_us / 100.0 + 0.5) AS BIGINT)
-),
-gaps AS (
-  SELECT group_time, group_1, group_2, tenths, CAST(sum(gaps) AS BIGINT) AS gaps, CAST(sum(streams) AS BIGINT) AS streams
-  FROM counted
-  GROUP BY group_time, group_1, group_2, tenths
+  GROUP BY group_time, group_1, group_2
+  UNION ALL
+  SELECT group_time, group_1, group_2, NULL, 0, 0, count(DISTINCT exchange_id)
+  FROM bare_gaps
+  WHERE gap_us >= 100 * ceil($stall_ms * 10) - 50
+  GROUP BY group_time, group_1, group_2
 ),
 ranked AS (
   SELECT
@@ -30,7 +31,7 @@ ranked AS (
     sum(gaps) OVER (PARTITION BY group_time, group_1, group_2 ORDER BY tenths) AS rank,
     sum(gaps) OVER (PARTITION BY group_time, group_1, group_2) AS all_gaps,
     CASE WHEN tenths >= $stall_ms * 10 THEN 1 ELSE 0 END AS is_stall
-  FROM gaps
+  FROM counted
 )
 SELECT
   group_1,
@@ -41,7 +42,7 @@ SELECT
   min(CASE WHEN rank >= 0.95 * all_gaps THEN tenths END) / 10.0 AS gap_p95_ms,
   min(CASE WHEN rank >= 0.99 * all_gaps THEN tenths END) / 10.0 AS gap_p99_ms,
   max(tenths) / 10.0 AS longest_gap_ms,
-  CAST(sum(streams * is_stall) AS BIGINT) AS stalled_streams,
+  CAST(sum(stalled) AS BIGINT) AS stalled_streams,
   CAST(sum(gaps * is_stall) AS BIGINT) AS stalls,
   CAST(sum(tenths * gaps * is_stall) AS DOUBLE) / nullif(sum(tenths * gaps), 0) AS stalled_share
 FROM ranked

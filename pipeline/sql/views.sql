@@ -1,7 +1,10 @@
+-- A moment as UTC has it; what DuckDB knows of time zones would be asked row by row.
+CREATE MACRO utc(moment) AS make_timestamp(epoch_us(moment));
+
 -- The flat views that reports read. `exchanges` is what the filters let through, and the other views follow it: a
 -- variable that is not set lets everything through, so that the views also work for any other reader of the file.
 CREATE VIEW exchanges AS
-SELECT *, CAST(started_at AT TIME ZONE 'UTC' AS DATE) AS day
+SELECT *, CAST(utc(started_at) AS DATE) AS day
 FROM stored.priced
 WHERE (getvariable('run') IS NULL OR run GLOB getvariable('run'))
   AND (getvariable('model') IS NULL OR coalesce(model, response_model) GLOB getvariable('model'))
@@ -41,8 +44,8 @@ WHERE kind IN ('tools', 'functions');
 -- What `--by` can name, as in `report_text.GROUPS`.
 CREATE MACRO group_key("by", started_at, model, provider, host, run, end_user, key_id, conversation, tools, tier, outcome) AS
   CASE "by"
-    WHEN 'day' THEN strftime(started_at AT TIME ZONE 'UTC', '%Y-%m-%d')
-    WHEN 'hour' THEN strftime(started_at AT TIME ZONE 'UTC', '%Y-%m-%d %H:00')
+    WHEN 'day' THEN CAST(CAST(utc(started_at) AS DATE) AS VARCHAR)
+    WHEN 'hour' THEN strftime(utc(started_at), '%Y-%m-%d %H:00')
     WHEN 'model' THEN model
     WHEN 'provider' THEN provider
     WHEN 'host' THEN host
@@ -67,8 +70,10 @@ SELECT
     getvariable('group_2'), e.started_at, coalesce(e.model, e.response_model), e.provider, e.host, e.run, e.user, e.api_key_id,
     e.conversation_id, t.names || ' (' || left(t.content_id, 6) || ')', e.served_service_tier, e.outcome
   ) AS group_2,
-  CASE WHEN getvariable('group_1') IN ('day', 'hour') THEN date_trunc(getvariable('group_1'), e.started_at) END
-    AS group_time
+  CASE getvariable('group_1')
+    WHEN 'day' THEN date_trunc('day', utc(e.started_at))
+    WHEN 'hour' THEN date_trunc('hour', utc(e.started_at))
+  END AS group_time
 FROM exchanges e
 LEFT JOIN (SELECT * FROM tool_sets WHERE 'tools' IN (getvariable('group_1'), getvariable('group_2'))) t
   ON t.content_id = coalesce(e.tools_id, e.functions_id);
@@ -151,6 +156,14 @@ FROM (
     list_position(gaps, longest_gap_us) AS longest_at
   FROM stream_gaps
 ) pauses;
+
+-- The same pauses, where nobody asks for their places: those would have to be counted out for each.
+CREATE VIEW bare_gaps AS
+SELECT
+  exchange_id, group_time, group_1, group_2,
+  unnest(event_offsets_us[2:]) - unnest(event_offsets_us[:-2]) AS gap_us
+FROM grouped
+WHERE outcome = 'complete' AND streamed AND len(event_offsets_us) > 1;
 
 -- What providers say of the cost of calls, beside ours. Bifrost says which tokens were billed: they count at our prices.
 CREATE VIEW reported_costs AS

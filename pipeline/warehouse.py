@@ -32,7 +32,7 @@ _RETRY_SECONDS = 0.05
 _LEAN = """
 SET preserve_insertion_order = false;
 SET memory_limit =
-  format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 2 * 1024 ** 3) AS BIGINT));
+  format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 3 * 1024 ** 3) AS BIGINT));
 """
 # What is read to see whether it can be read.
 _ROWS_AT_ONCE = 1000

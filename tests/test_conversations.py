@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,35 @@ def test_a_parent_that_is_loaded_late_is_found(recordings: Recordings) -> None:
     found = recordings.rows()
     DataDirectory(recordings.root).warehouse.unlink()
     assert recordings.rows() == found
+
+
+def test_costs_stay_with_their_calls_when_a_parent_comes_late(recordings: Recordings) -> None:
+    start = [user("Hello")]
+    recordings.ask(("a1", start, "Hi."))
+    journal = DataDirectory(recordings.root).journal("recorder-1")
+    away = journal.rename(recordings.root / "away.sqlite")
+    more = [*start, said("Hi."), user("More")]
+    usages = [{"prompt_tokens": 1000 * number, "completion_tokens": 0} for number in range(1, 6)]
+    with recording(recordings.root, "recorder-2") as writer:
+        made_up = [MadeUp(messages=more, usage=usage, started_at_us=NOON_US + SECOND) for usage in usages]
+        write_exchanges(writer, made_up, 1)
+    asked = ("report", "cost-top", "--format", "json", "--data", recordings.root)
+    before = json.loads(tapeline_here(*asked).stdout)["rows"]
+    assert [(row["prompt_tokens"], row["cost_usd"]) for row in before] == [
+        (5000, 0.00075), (4000, 0.0006), (3000, 0.00045), (2000, 0.0003), (1000, 0.00015)
+    ]  # fmt: skip
+    away.rename(journal)
+    assert json.loads(tapeline_here(*asked).stdout)["rows"][:5] == before
+
+
+def test_a_file_that_lies_there_twice_is_linked_as_once(recordings: Recordings) -> None:
+    start, more = [user("Hello")], [user("Hello"), said("Hi."), user("More")]
+    recordings.ask(("a1", start, "Hi."), ("a2", more, "Some"), ("a3", [*more, said("Some"), user("More")], "End"))
+    seal(DataDirectory(recordings.root))
+    for path in DataDirectory(recordings.root).dataset("exchanges").glob("*/*.parquet"):
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    assert recordings.links() == {"a1": (None, "a1"), "a2": ("a1", "a1"), "a3": ("a2", "a1")}
+    assert len(recordings.rows()) == 6
 
 
 def test_an_answer_of_later_is_nobodys_parent(recordings: Recordings) -> None:

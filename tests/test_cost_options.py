@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tapeline.addons.tapeline_paths import DataDirectory
 from tapeline.pipeline.pricing import stored
 from tapeline.pipeline.report_text import all_reports, find_report
 
@@ -69,6 +70,18 @@ def test_calls_that_come_later_are_priced_too(recorded: Path) -> None:
     call = MadeUp(model="gpt-4.1", usage={"prompt_tokens": 1000, "completion_tokens": 0})
     make_journal(recorded, [call], recorder_id="recorder-2")
     assert rows(recorded, "cost", "--by", "run")[0]["cost_usd"] == money(*PRICED) + Decimal("0.002")
+
+
+def test_costs_are_the_same_however_many_are_worked_out_at_once(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dearest = rows(recorded, "cost-top")
+    assert {row["cost_usd"] for row in dearest} == set(PRICED.values())
+    other = rows(recorded, "what-if", "--model", "openai/gpt-4o")
+    DataDirectory(recorded).warehouse.unlink()
+    monkeypatch.setattr(stored, "_MOST_AT_ONCE", 3)
+    assert rows(recorded, "cost-top") == dearest
+    assert rows(recorded, "what-if", "--model", "openai/gpt-4o") == other
 
 
 def test_a_plain_report_looks_up_no_prices(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:

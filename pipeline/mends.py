@@ -56,6 +56,7 @@ from .shortcut import (
     is_between_chunks,
     whole_chunks,
 )
+from .sockets import lay_route, open_inlets
 
 # An informational answer (RFC 9110, section 15.2) but for 101, after which another protocol is spoken.
 _INTERIM_HEAD = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")
@@ -73,6 +74,7 @@ def mend() -> None:
     ConnectionHandler.on_timeout = _give_up  # type: ignore[method-assign,assignment]
     if IS_KNOWN:
         ConnectionHandler.drain_writers = drain_full_writers  # type: ignore[method-assign]
+        open_inlets()
 
 
 async def _give_up(handler: ConnectionHandler) -> None:
@@ -228,21 +230,23 @@ class Http1Client(_Http1Trailers, _http1.Http1Client):
     _way: AnswerWay | None = None
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if type(event) is events.DataReceived and self.state == self.read_body and not self.buf:
-            reader = self.body_reader
-            if type(reader) is _TrailerKeeper and reader.is_between_chunks:
-                if self._way is None and self.stream_id is not None:
-                    self._way = find_way(self.context, self.stream_id)
-                if self._way is not None and self._way.is_open:
-                    bodies = whole_chunks(event.data)
-                    if bodies is not None:
-                        return self._take_short_way(self._way, bodies)
+        if type(event) is events.DataReceived and self.state == self.read_body:
+            if self._way is None and self.stream_id is not None:
+                self._way = find_way(self.context, self.stream_id)
+                if self._way is not None:
+                    lay_route(self.context, self.conn, self.take)
+            answer = self.take(event.data)
+            if answer is not None:
+                return _sent(self._way, answer)
         return super()._handle_event(event)
 
-    def _take_short_way(self, way: AnswerWay, bodies: list[bytes]) -> CommandGenerator[None]:
-        for body in bodies:
-            if data := way.pass_on(body):
-                yield way.send(data)
+    def take(self, data: bytes) -> bytes | None:
+        """What the client is to be sent of chunks that have come; None where mitmproxy has more to do with them."""
+        way, reader = self._way, getattr(self, "body_reader", None)
+        if way is None or self.buf or type(reader) is not _TrailerKeeper or not reader.is_between_chunks:
+            return None
+        bodies = whole_chunks(data) if way.is_open else None
+        return None if bodies is None else way.pass_on(bodies)
 
     def mark_done(self, *, request: bool = False, response: bool = False) -> CommandGenerator[None]:
         if response:
@@ -313,11 +317,21 @@ class Http2Client(_Http2Side, _http2.Http2Client):
         self._ways: dict[int, AnswerWay] = {}
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if type(event) is events.DataReceived and (frames := data_frames(self.h2_conn, event.data)):
-            ways = [self._way(stream_id) for stream_id, _ in frames]
-            if all(ways) and count_received(self.h2_conn, frames):
-                return self._take_short_ways(frames, ways)
+        if type(event) is events.DataReceived and (answer := self.take(event.data)) is not None:
+            lay_route(self.context, self.conn, self.take)
+            return _sent(next(iter(self._ways.values())), answer)
         return super()._handle_event(event)
+
+    def take(self, data: bytes) -> bytes | None:
+        """What the client is to be sent of frames that have come; None where mitmproxy has more to do with them."""
+        frames = data_frames(self.h2_conn, data)
+        if not frames:
+            return None
+        ways = [self._way(stream_id) for stream_id, _ in frames]
+        if not all(ways) or not count_received(self.h2_conn, frames):
+            return None
+        self.last_activity = time.time()
+        return b"".join([way.pass_on((body,)) for (_, body), way in zip(frames, ways, strict=True) if way is not None])
 
     def _way(self, stream_id: int) -> AnswerWay | None:
         way = self._ways.get(stream_id)
@@ -326,12 +340,6 @@ class Http2Client(_Http2Side, _http2.Http2Client):
             if way is not None:
                 self._ways[stream_id] = way
         return way if way is not None and way.is_open else None
-
-    def _take_short_ways(self, frames: list[tuple[int, bytes]], ways: list[AnswerWay | None]) -> CommandGenerator[None]:
-        self.last_activity = time.time()
-        for (_, body), way in zip(frames, ways, strict=True):
-            if way is not None and (data := way.pass_on(body)):
-                yield way.send(data)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
         if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
@@ -371,6 +379,11 @@ class GetHttpConnection(layers.GetHttpConnection):
 
     def connection_spec_matches(self, connection: Connection) -> bool:
         return connection not in _LEAVING and super().connection_spec_matches(connection)
+
+
+def _sent(way: AnswerWay | None, answer: bytes) -> CommandGenerator[None]:
+    if way is not None and answer:
+        yield way.send(answer)
 
 
 def _received(command: commands.Command) -> HttpEvent | None:

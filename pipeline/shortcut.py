@@ -39,11 +39,12 @@ _drain_writers = ConnectionHandler.drain_writers
 
 async def drain_full_writers(handler: ConnectionHandler) -> None:
     """mitmproxy waits for each writer of a client's connections after each read; hardly ever one has no room."""
-    if any(io.writer is not None and not _has_room(io.writer) for io in handler.transports.values()):
+    if any(io.writer is not None and not has_room(io.writer) for io in handler.transports.values()):
         await _drain_writers(handler)
 
 
-def _has_room(writer: object) -> bool:
+def has_room(writer: object) -> bool:
+    """Whether what is written now goes out now."""
     if not isinstance(writer, asyncio.StreamWriter) or writer.transport.is_closing():
         return False
     protocol = getattr(writer, "_protocol", None)
@@ -78,24 +79,28 @@ class AnswerWay:
             and not self._is_kept
         )
 
-    def pass_on(self, data: bytes) -> bytes:
-        """Give a piece to the stream callable; gives what is to be written to the client."""
-        pieces = data if self._pieces is None else self._pieces(data)
+    def pass_on(self, pieces: Iterable[bytes]) -> bytes:
+        """Give pieces to the stream callable; gives what is to be written to the client."""
+        if self._pieces is not None:
+            pieces = [part for piece in pieces for part in _parts(self._pieces(piece))]
         side = self._side
-        if isinstance(side, _http2.Http2Connection):
-            for piece in [pieces] if isinstance(pieces, bytes) else pieces:
-                if side.is_open_for_us(self._stream.stream_id):
-                    send_data(side.h2_conn, self._stream.stream_id, piece)
-            return side.h2_conn.data_to_send() or b""
-        if isinstance(pieces, bytes):
-            return self._framed(pieces)
-        return b"".join(map(self._framed, pieces))
+        if not isinstance(side, _http2.Http2Connection):
+            return b"".join(map(self._framed, pieces))
+        for piece in pieces:
+            if side.is_open_for_us(self._stream.stream_id):
+                send_data(side.h2_conn, self._stream.stream_id, piece)
+        return side.h2_conn.data_to_send() or b""
 
     def send(self, data: bytes) -> commands.SendData:
         return commands.SendData(self._client, data)
 
     def _framed(self, piece: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._is_chunked else piece
+
+
+def _parts(given: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    """What a stream callable gives: a piece, or several."""
+    return (given,) if isinstance(given, bytes) else given
 
 
 def data_frames(connection: h2.connection.H2Connection, data: bytes) -> list[tuple[int, bytes]] | None:

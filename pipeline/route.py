@@ -1,0 +1,145 @@
+"""The route of what a server sends, from its socket to its client's, past the layers in between.
+
+Of what streams these do no more than decrypt it, hand it on and encrypt it. What of it is to be sent to the client is
+the taker's to say; what it does not take goes through the layers. There is no route where one of them is not known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import tunnel
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import Layer
+from mitmproxy.proxy.layers import http as layers
+from mitmproxy.proxy.layers import modes, tls
+from mitmproxy.proxy.layers.http import _http1, _http2
+from mitmproxy.proxy.server import ConnectionHandler
+from OpenSSL import SSL
+
+# As much as mitmproxy asks of OpenSSL at once.
+PIECE_BYTES = 65_535
+#: Takes what a server has sent, and gives what its client is to be sent; None where it is not its to take.
+Taker = Callable[[bytes], bytes | None]
+_TLS = (tls.ServerTLSLayer, tls.ClientTLSLayer)
+_HANDING_ON = (
+    modes.ReverseProxy,
+    modes.HttpProxy,
+    modes.TransparentProxy,
+    modes.Socks5Proxy,
+    layers.HttpLayer,
+    layers.HttpClient,
+)
+_ENDS = (_http1.Http1Client, _http2.Http2Client)
+
+
+class Decrypted(bytes):
+    """What has come through TLS; the connection may have more to tell, its end say."""
+
+
+class Route:
+    """One server's, for as long as its connection lasts."""
+
+    def __init__(
+        self,
+        handler: ConnectionHandler,
+        server: Connection,
+        writers: list[asyncio.StreamWriter],
+        between: list[Layer],
+        taker: Taker,
+    ) -> None:
+        ends = (server, handler.client)
+        self._handler = handler
+        self._between = between
+        self._taker = taker
+        self._to_server, self._to_client = writers
+        self._server_tls, self._client_tls = [next(iter(_tls_of(end, between)), None) for end in ends]
+
+    def take(self, data: bytes) -> bytes | None:
+        """Pass it on; gives what is left for the layers, if anything is."""
+        for layer in self._between:
+            if layer._paused is not None:
+                return data
+        if self._server_tls is not None:
+            data, is_all = self._decrypt(self._server_tls, data)
+            if not is_all:
+                return data
+            if not data:
+                return None
+        answer = self._taker(data)
+        if answer is None:
+            return data
+        if answer:
+            self._to_client.write(answer if self._client_tls is None else _encrypted(self._client_tls, answer))
+        return None
+
+    def _decrypt(self, connection: SSL.Connection, data: bytes) -> tuple[Decrypted, bool]:
+        """What has come, and whether the connection has no more to tell."""
+        connection.bio_write(data)
+        pieces, is_all = [], True
+        try:
+            while True:
+                pieces.append(connection.recv(PIECE_BYTES))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            is_all = False
+        except SSL.Error as error:
+            self._handler.log(f"TLS Error: {error}", logging.WARNING)
+        if reply := _outgoing(connection):
+            self._to_server.write(reply)
+        return Decrypted(b"".join(pieces)), is_all
+
+
+def find_route(handler: ConnectionHandler, context: Context, server: Connection, taker: Taker) -> Route | None:
+    """The route to the client of a connection handler; None where there is something on it that is not known."""
+    ends = (server, handler.client)
+    between = list(_between(context))
+    writers = [writer for end in ends if isinstance(writer := handler.transports[end].writer, asyncio.StreamWriter)]
+    are_known = len(writers) == len(ends) and all(map(_is_known, between))
+    if not are_known or any(len(_tls_of(end, between)) > 1 for end in ends):
+        return None
+    return Route(handler, server, writers, between, taker)
+
+
+def _between(context: Context) -> Iterator[Layer]:
+    """The layers, and the clients' sides of the proxies in whose tunnels the others are."""
+    *outer, _ = (layer for layer in context.layers if isinstance(layer, layers.HttpLayer))
+    yield from context.layers
+    yield from (hub.connections[context.client] for hub in outer)
+
+
+def _is_known(layer: Layer) -> bool:
+    if layer.debug is not None:
+        return False
+    if isinstance(layer, layers.HttpStream):
+        return bool(layer._handle_event == layer.passthrough)
+    if isinstance(layer, _http1.Http1Server):
+        return bool(layer.state == layer.passthrough)
+    if isinstance(layer, tls.TLSLayer):
+        is_under_way = layer.tunnel_state is tunnel.TunnelState.ESTABLISHING
+        return type(layer) in _TLS and layer.conn is layer.tunnel_connection and not is_under_way
+    return type(layer) in _HANDING_ON or isinstance(layer, _ENDS)
+
+
+def _tls_of(end: Connection, between: list[Layer]) -> list[SSL.Connection]:
+    return [layer.tls for layer in between if isinstance(layer, tls.TLSLayer) and layer.conn is end]
+
+
+def _encrypted(connection: SSL.Connection, data: bytes) -> bytes:
+    # Who has hung up is sent nothing more.
+    with suppress(SSL.ZeroReturnError, SSL.SysCallError):
+        connection.sendall(data)
+    return _outgoing(connection)
+
+
+def _outgoing(connection: SSL.Connection) -> bytes:
+    pieces: list[bytes] = []
+    with suppress(SSL.WantReadError):
+        while not pieces or len(pieces[-1]) == PIECE_BYTES:
+            pieces.append(connection.bio_read(PIECE_BYTES))
+    return b"".join(pieces)

@@ -49,11 +49,13 @@ from tapeline.addons.tapeline_capture import SILENT
 from .shortcut import (
     IS_KNOWN,
     AnswerWay,
+    ResponsePieces,
     count_received,
     data_frames,
     drain_full_writers,
     find_way,
     is_between_chunks,
+    leading_chunks,
     whole_chunks,
 )
 from .sockets import lay_route, open_inlets
@@ -95,6 +97,17 @@ class HttpStream(layers.HttpStream):
             yield SendHttp(event, self.context.client)
         else:
             yield from super().state_wait_for_response_headers(event)
+
+    def state_stream_response_body(self, event: HttpEvent) -> CommandGenerator[None]:
+        if not isinstance(event, ResponsePieces):
+            yield from super().state_stream_response_body(event)
+            return
+        way = find_way(self.context, self.stream_id)
+        if way is not None and way.is_open:
+            yield from _sent(way, way.pass_on(event.pieces))
+            return
+        for piece in event.pieces:
+            yield from super().state_stream_response_body(ResponseData(self.stream_id, piece))
 
     def start_request_stream(self) -> CommandGenerator[None]:
         """mitmproxy answers 502 and hangs up while the client still sends, who may then never read the answer."""
@@ -176,9 +189,12 @@ class _Http1Trailers(_http1.Http1Connection):
     body_reader: Any
     _unsent: http.Headers | None = None
 
-    def read_body(self, event: events.Event) -> CommandGenerator[None]:
+    def keep_trailers(self) -> None:
         if isinstance(self.body_reader, ChunkedReader):
             self.body_reader = _TrailerKeeper(self.body_reader)
+
+    def read_body(self, event: events.Event) -> CommandGenerator[None]:
+        self.keep_trailers()
         reader = self.body_reader
         for command in super().read_body(event):
             end = _received(command)
@@ -247,6 +263,17 @@ class Http1Client(_Http1Trailers, _http1.Http1Client):
             return None
         bodies = whole_chunks(data) if way.is_open else None
         return None if bodies is None else way.pass_on(bodies)
+
+    def read_body(self, event: events.Event) -> CommandGenerator[None]:
+        """h11 gives chunk by chunk, which would be sent on one by one."""
+        self.keep_trailers()
+        reader = self.body_reader
+        if self.stream_id is not None and type(reader) is _TrailerKeeper and reader.is_between_chunks:
+            pieces, size = leading_chunks(bytes(self.buf))
+            if pieces:
+                self.buf.maybe_extract_at_most(size)
+                yield ReceiveHttp(ResponsePieces(self.stream_id, pieces))
+        yield from super().read_body(event)
 
     def mark_done(self, *, request: bool = False, response: bool = False) -> CommandGenerator[None]:
         if response:

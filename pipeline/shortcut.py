@@ -22,6 +22,7 @@ from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as layers
 from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
+from mitmproxy.proxy.layers.http._events import ResponseData
 from mitmproxy.proxy.server import ConnectionHandler
 
 # The releases whose insides this reaches into; with others every piece takes mitmproxy's own way.
@@ -191,18 +192,29 @@ def find_way(context: Context, stream_id: int) -> AnswerWay | None:
 
 def whole_chunks(data: bytes) -> list[bytes] | None:
     """What chunks hold, where the data is nothing but whole ones, none of them the last."""
+    bodies, size = leading_chunks(data)
+    return bodies if size == len(data) else None
+
+
+def leading_chunks(data: bytes) -> tuple[list[bytes], int]:
+    """What the whole chunks hold that the data begins with, but for the last, and how many bytes they are."""
     bodies, start = [], 0
-    while start < len(data):
-        head = _CHUNK_HEAD.match(data, start)
-        size = int(head.group(1), 16) if head is not None else 0
-        if head is None or not size:
-            return None
-        end = head.end() + size
-        if data[end : end + 2] != _END_OF_LINE:
-            return None
-        bodies.append(data[head.end() : end])
+    while head := _CHUNK_HEAD.match(data, start):
+        begin, size = head.end(), int(head.group(1), 16)
+        end = begin + size
+        if not size or data[end : end + 2] != _END_OF_LINE:
+            break
+        bodies.append(data[begin:end])
         start = end + 2
-    return bodies
+    return bodies, start
+
+
+class ResponsePieces(ResponseData):
+    """Pieces of an answer's body that were read at once, in chunks that they are to be sent on in."""
+
+    def __init__(self, stream_id: int, pieces: list[bytes]) -> None:
+        super().__init__(stream_id, b"".join(pieces))
+        self.pieces = pieces
 
 
 def is_between_chunks(reader: ChunkedReader) -> bool:

@@ -77,7 +77,7 @@ def test_trailers_are_an_exception() -> None:
         told(_http1.Http1Client(context()), WITH_TRAILERS)
     assert told(mends.Http1Client(context()), WITH_TRAILERS) == [
         "ResponseHeaders",
-        "ResponseData",
+        "ResponsePieces",
         "ResponseTrailers",
         "ResponseEndOfMessage",
     ]

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from tapeline.pipeline import shortcut
-from tapeline.pipeline.shortcut import count_received, data_frames, is_between_chunks, send_data, whole_chunks
+from tapeline.pipeline.shortcut import (
+    count_received,
+    data_frames,
+    is_between_chunks,
+    leading_chunks,
+    send_data,
+    whole_chunks,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +130,14 @@ def test_frames_of_a_closed_stream_are_left_to_h2() -> None:
     before = windows(client)
     assert not count_received(client, frames)
     assert windows(client) == before
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"0\r\n\r\n", b"2\r\nHi", b"2\r\nHi\r", b"2;a=b\r\nHi\r\n", b"z\r\n", b"2\r\nHix\n"]
+)
+def test_chunks_that_data_begins_with_are_told_from_what_follows(rest: bytes) -> None:
+    data = chunked(BODIES)
+    assert leading_chunks(data + rest) == (BODIES, len(data))
 
 
 def test_with_other_releases_every_piece_takes_mitmproxys_own_way(monkeypatch: pytest.MonkeyPatch) -> None:

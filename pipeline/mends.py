@@ -19,6 +19,7 @@ from h11 import EndOfMessage
 from h11._readers import ChunkedReader
 from hyperframe.frame import GoAwayFrame
 from mitmproxy import http
+from mitmproxy.addonmanager import AddonManager
 from mitmproxy.connection import Connection
 from mitmproxy.flow import Error
 from mitmproxy.net.http import http1
@@ -56,6 +57,7 @@ from .shortcut import (
     find_way,
     is_between_chunks,
     leading_chunks,
+    trigger_concerned,
     whole_chunks,
 )
 from .sockets import lay_route, open_inlets
@@ -76,6 +78,7 @@ def mend() -> None:
     ConnectionHandler.on_timeout = _give_up  # type: ignore[method-assign,assignment]
     if IS_KNOWN:
         ConnectionHandler.drain_writers = drain_full_writers  # type: ignore[method-assign]
+        AddonManager.trigger_event = trigger_concerned  # type: ignore[method-assign,assignment]
         open_inlets()
 
 

@@ -17,7 +17,10 @@ import h2.connection
 import h2.stream
 from h2.windows import WindowManager
 from h11._readers import ChunkedReader
+from mitmproxy import hooks
+from mitmproxy.addonmanager import AddonManager, safecall
 from mitmproxy.connection import Connection
+from mitmproxy.exceptions import AddonHalt
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as layers
@@ -50,6 +53,17 @@ def has_room(writer: object) -> bool:
         return False
     protocol = getattr(writer, "_protocol", None)
     return getattr(protocol, "_paused", True) is False
+
+
+async def trigger_concerned(manager: AddonManager, event: hooks.Hook) -> None:
+    """mitmproxy makes ready to call each addon, at each of the eight events of an exchange; most know nothing of it."""
+    for addon in manager.chain:
+        if hasattr(addon, event.name) or hasattr(addon, "addons"):
+            try:
+                with safecall():
+                    await manager.invoke_addon(addon, event)
+            except AddonHalt:
+                return
 
 
 class AnswerWay:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from hypothesis import given
 from hypothesis import strategies as st
+from mitmproxy import http
+from mitmproxy.addonmanager import AddonManager
+from mitmproxy.exceptions import AddonHalt
+from mitmproxy.master import Master
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+from mitmproxy.test.tflow import tflow
 
 from tapeline.pipeline import shortcut
 from tapeline.pipeline.shortcut import (
@@ -20,6 +27,7 @@ from tapeline.pipeline.shortcut import (
     is_between_chunks,
     leading_chunks,
     send_data,
+    trigger_concerned,
     whole_chunks,
 )
 
@@ -138,6 +146,44 @@ def test_frames_of_a_closed_stream_are_left_to_h2() -> None:
 def test_chunks_that_data_begins_with_are_told_from_what_follows(rest: bytes) -> None:
     data = chunked(BODIES)
     assert leading_chunks(data + rest) == (BODIES, len(data))
+
+
+class Hearing:
+    """An addon that hears of requests, and notes it."""
+
+    def __init__(self, heard: list[object], error: Exception | None = None) -> None:
+        self._heard = heard
+        self._error = error
+
+    def request(self, _flow: http.HTTPFlow) -> None:
+        self._heard.append(self)
+        if self._error is not None:
+            raise self._error
+
+
+class Deaf:
+    """An addon that hears of nothing, but for one within it."""
+
+    def __init__(self, *addons: object) -> None:
+        if addons:
+            self.addons = addons
+
+
+@pytest.mark.parametrize("error", [None, ValueError(), AddonHalt()])
+def test_addons_hear_what_mitmproxy_would_tell_them(error: Exception | None) -> None:
+    heard: list[object] = []
+    first, within, last = Hearing(heard, error), Hearing(heard), Hearing(heard)
+    triggers = (AddonManager.trigger_event, trigger_concerned)
+
+    async def told() -> list[list[object]]:
+        manager = Master(None, event_loop=asyncio.get_running_loop(), with_termlog=False).addons
+        manager.chain = [Deaf(), first, Deaf(within), last]
+        for trigger in triggers:
+            await trigger(manager, HttpRequestHook(tflow()))
+        return [heard[: len(heard) // 2], heard[len(heard) // 2 :]]
+
+    theirs, ours = asyncio.run(told())
+    assert ours == theirs == ([first] if isinstance(error, AddonHalt) else [first, within, last])
 
 
 def test_with_other_releases_every_piece_takes_mitmproxys_own_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import tunnel
@@ -21,8 +20,8 @@ from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.server import ConnectionHandler
 from OpenSSL import SSL
 
-# As much as mitmproxy asks of OpenSSL at once.
-PIECE_BYTES = 65_535
+from .ciphers import CipherEnd, is_known
+
 #: Takes what a server has sent, and gives what its client is to be sent; None where it is not its to take.
 Taker = Callable[[bytes], bytes | None]
 _TLS = (tls.ServerTLSLayer, tls.ClientTLSLayer)
@@ -47,52 +46,43 @@ class Route:
     def __init__(
         self,
         handler: ConnectionHandler,
-        server: Connection,
         writers: list[asyncio.StreamWriter],
+        ciphers: list[CipherEnd | None],
         between: list[Layer],
         taker: Taker,
     ) -> None:
-        ends = (server, handler.client)
         self._handler = handler
         self._between = between
         self._taker = taker
-        self._to_server, self._to_client = writers
-        self._server_tls, self._client_tls = [next(iter(_tls_of(end, between)), None) for end in ends]
+        self._server, self._client = writers
+        self._from_server, self._to_client = ciphers
 
     def take(self, data: bytes) -> bytes | None:
         """Pass it on; gives what is left for the layers, if anything is."""
         for layer in self._between:
             if layer._paused is not None:
                 return data
-        if self._server_tls is not None:
-            data, is_all = self._decrypt(self._server_tls, data)
+        if self._from_server is not None:
+            data, is_all = self._decrypt(self._from_server, data)
             if not is_all:
-                return data
+                return Decrypted(data)
             if not data:
                 return None
         answer = self._taker(data)
         if answer is None:
-            return data
+            return data if self._from_server is None else Decrypted(data)
         if answer:
-            self._to_client.write(answer if self._client_tls is None else _encrypted(self._client_tls, answer))
+            self._client.write(answer if self._to_client is None else _encrypted(self._to_client, answer))
         return None
 
-    def _decrypt(self, connection: SSL.Connection, data: bytes) -> tuple[Decrypted, bool]:
+    def _decrypt(self, end: CipherEnd, data: bytes) -> tuple[bytes, bool]:
         """What has come, and whether the connection has no more to tell."""
-        connection.bio_write(data)
-        pieces, is_all = [], True
-        try:
-            while True:
-                pieces.append(connection.recv(PIECE_BYTES))
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            is_all = False
-        except SSL.Error as error:
+        plain, error = end.decrypted(data)
+        if reply := end.outgoing():
+            self._server.write(reply)
+        if error is not None and not isinstance(error, SSL.ZeroReturnError):
             self._handler.log(f"TLS Error: {error}", logging.WARNING)
-        if reply := _outgoing(connection):
-            self._to_server.write(reply)
-        return Decrypted(b"".join(pieces)), is_all
+        return plain, not isinstance(error, SSL.ZeroReturnError)
 
 
 def find_route(handler: ConnectionHandler, context: Context, server: Connection, taker: Taker) -> Route | None:
@@ -100,10 +90,11 @@ def find_route(handler: ConnectionHandler, context: Context, server: Connection,
     ends = (server, handler.client)
     between = list(_between(context))
     writers = [writer for end in ends if isinstance(writer := handler.transports[end].writer, asyncio.StreamWriter)]
-    are_known = len(writers) == len(ends) and all(map(_is_known, between))
-    if not are_known or any(len(_tls_of(end, between)) > 1 for end in ends):
+    ciphers = [_tls_of(end, between) for end in ends]
+    are_usual = all(len(found) <= 1 and all(map(is_known, found)) for found in ciphers)
+    if len(writers) < len(ends) or not are_usual or not all(map(_is_known, between)):
         return None
-    return Route(handler, server, writers, between, taker)
+    return Route(handler, writers, [next(map(CipherEnd, found), None) for found in ciphers], between, taker)
 
 
 def _between(context: Context) -> Iterator[Layer]:
@@ -130,16 +121,8 @@ def _tls_of(end: Connection, between: list[Layer]) -> list[SSL.Connection]:
     return [layer.tls for layer in between if isinstance(layer, tls.TLSLayer) and layer.conn is end]
 
 
-def _encrypted(connection: SSL.Connection, data: bytes) -> bytes:
-    # Who has hung up is sent nothing more.
-    with suppress(SSL.ZeroReturnError, SSL.SysCallError):
-        connection.sendall(data)
-    return _outgoing(connection)
-
-
-def _outgoing(connection: SSL.Connection) -> bytes:
-    pieces: list[bytes] = []
-    with suppress(SSL.WantReadError):
-        while not pieces or len(pieces[-1]) == PIECE_BYTES:
-            pieces.append(connection.bio_read(PIECE_BYTES))
-    return b"".join(pieces)
+def _encrypted(end: CipherEnd, data: bytes) -> bytes:
+    try:
+        return end.encrypted(data)
+    except (SSL.ZeroReturnError, SSL.SysCallError):
+        return end.outgoing()  # who has hung up is sent nothing more of this

@@ -8,26 +8,19 @@ here is told in the README, under "What a proxy changes".
 from __future__ import annotations
 
 import re
-import time
 from contextlib import suppress
 from typing import Any
-from weakref import WeakSet
 
-import h2.events
-from h2.errors import ErrorCodes
 from h11 import EndOfMessage
 from h11._readers import ChunkedReader
-from hyperframe.frame import GoAwayFrame
 from mitmproxy import http
 from mitmproxy.addonmanager import AddonManager
-from mitmproxy.connection import Connection
 from mitmproxy.flow import Error
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers import http as layers
-from mitmproxy.proxy.layers.http import SendHttp, _http1, _http2
+from mitmproxy.proxy.layers.http import SendHttp, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
@@ -47,12 +40,11 @@ from mitmproxy.proxy.server import ConnectionHandler
 
 from tapeline.addons.tapeline_capture import SILENT
 
+from .mends_http2 import GetHttpConnection, Http2Client, Http2Server, received
 from .shortcut import (
     IS_KNOWN,
     AnswerWay,
     ResponsePieces,
-    count_received,
-    data_frames,
     drain_full_writers,
     find_way,
     is_between_chunks,
@@ -67,8 +59,6 @@ _INTERIM_HEAD = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r\n]")
 _SWITCHING_PROTOCOLS = 101
 _LAST_CHUNK = b"0\r\n\r\n"
 _on_timeout = ConnectionHandler.on_timeout
-# Connections to servers that will close them when their last answer is given.
-_LEAVING: WeakSet[Connection] = WeakSet()
 
 
 def mend() -> None:
@@ -107,7 +97,7 @@ class HttpStream(layers.HttpStream):
             return
         way = find_way(self.context, self.stream_id)
         if way is not None and way.is_open:
-            yield from _sent(way, way.pass_on(event.pieces))
+            yield from way.send(way.pass_on(event.pieces))
             return
         for piece in event.pieces:
             yield from super().state_stream_response_body(ResponseData(self.stream_id, piece))
@@ -200,7 +190,7 @@ class _Http1Trailers(_http1.Http1Connection):
         self.keep_trailers()
         reader = self.body_reader
         for command in super().read_body(event):
-            end = _received(command)
+            end = received(command)
             if isinstance(end, self.ReceiveEndOfMessage) and (trailers := _kept_trailers(reader)):
                 yield ReceiveHttp(self.ReceiveTrailers(end.stream_id, trailers))
             yield command
@@ -255,8 +245,8 @@ class Http1Client(_Http1Trailers, _http1.Http1Client):
                 if self._way is not None:
                     lay_route(self.context, self.conn, self.take)
             answer = self.take(event.data)
-            if answer is not None:
-                return _sent(self._way, answer)
+            if answer is not None and self._way is not None:
+                return self._way.send(answer)
         return super()._handle_event(event)
 
     def take(self, data: bytes) -> bytes | None:
@@ -298,126 +288,6 @@ class Http1Client(_Http1Trailers, _http1.Http1Client):
                 head = http1.read_response_head([bytes(line) for line in lines])
                 yield ReceiveHttp(ResponseHeaders(self.stream_id, head))
         yield from super().read_headers(event)
-
-
-class _Http2Side(_http2.Http2Connection):
-    """Says which side reset a stream: of a server, too, mitmproxy says that it was the client."""
-
-    side: str
-
-    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if isinstance(event, RequestTrailers | ResponseTrailers):
-            # Those of HTTP/1 may have upper-case letters, which HTTP/2 forbids.
-            event.trailers = http.Headers([(name.lower(), value) for name, value in event.trailers.fields])
-        return super()._handle_event(event)
-
-    def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
-        if not isinstance(event, h2.events.StreamReset):
-            return (yield from super().handle_h2_event(event))
-        for command in super().handle_h2_event(event):
-            if isinstance(error := _received(command), RequestProtocolError | ResponseProtocolError):
-                error.message = error.message.replace("by client", f"by the {self.side}")
-            yield command
-        return False
-
-
-class Http2Server(_Http2Side, _http2.Http2Server):
-    """The side of a client that speaks HTTP/2."""
-
-    side = "client"
-
-
-class _GoingAway(h2.events.Event):
-    """The server takes no more requests on a connection, and answers those up to `last_stream_id`."""
-
-    def __init__(self, last_stream_id: int) -> None:
-        self.last_stream_id = last_stream_id
-
-
-class Http2Client(_Http2Side, _http2.Http2Client):
-    """The side of a server that speaks HTTP/2; it passes on what a server says before it answers or leaves."""
-
-    side = "server"
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        readers = self.h2_conn._frame_dispatch_table
-        self._read_goaway = readers[GoAwayFrame]
-        readers[GoAwayFrame] = self._receive_goaway
-        self._ways: dict[int, AnswerWay] = {}
-
-    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if type(event) is events.DataReceived and (answer := self.take(event.data)) is not None:
-            lay_route(self.context, self.conn, self.take)
-            return _sent(next(iter(self._ways.values())), answer)
-        return super()._handle_event(event)
-
-    def take(self, data: bytes) -> bytes | None:
-        """What the client is to be sent of frames that have come; None where mitmproxy has more to do with them."""
-        frames = data_frames(self.h2_conn, data)
-        if not frames:
-            return None
-        ways = [self._way(stream_id) for stream_id, _ in frames]
-        if not all(ways) or not count_received(self.h2_conn, frames):
-            return None
-        self.last_activity = time.time()
-        return b"".join([way.pass_on((body,)) for (_, body), way in zip(frames, ways, strict=True) if way is not None])
-
-    def _way(self, stream_id: int) -> AnswerWay | None:
-        way = self._ways.get(stream_id)
-        if way is None and self.streams.get(stream_id) is _http2.StreamState.HEADERS_RECEIVED:
-            way = find_way(self.context, self.their_stream_id[stream_id])
-            if way is not None:
-                self._ways[stream_id] = way
-        return way if way is not None and way.is_open else None
-
-    def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
-        if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
-            self._ways.pop(event.stream_id, None)
-        if isinstance(event, h2.events.InformationalResponseReceived):
-            yield self._informational(event)
-        elif isinstance(event, _GoingAway):
-            yield from self._go_away(event.last_stream_id)
-        elif (yield from super().handle_h2_event(event)):
-            return True
-        if not self.streams and self.conn in _LEAVING:
-            yield commands.CloseConnection(self.conn)
-        return False
-
-    def _informational(self, event: h2.events.InformationalResponseReceived) -> ReceiveHttp:
-        """mitmproxy swallows these."""
-        status, headers = _http2.parse_h2_response_headers(event.headers)
-        head = http.Response(b"HTTP/2.0", status, b"", headers, None, None, time.time(), None)
-        return ReceiveHttp(ResponseHeaders(event.stream_id, head))
-
-    def _receive_goaway(self, frame: GoAwayFrame) -> Any:
-        """mitmproxy gives all streams up with the connection, though a server that drains it answers them first."""
-        if frame.error_code == ErrorCodes.NO_ERROR:
-            return [], [_GoingAway(frame.last_stream_id)]
-        return self._read_goaway(frame)
-
-    def _go_away(self, last_stream_id: int) -> CommandGenerator[None]:
-        _LEAVING.add(self.conn)
-        for stream_id in [stream_id for stream_id in self.streams if stream_id > last_stream_id]:
-            del self.streams[stream_id]
-            message = "the server takes no more requests on this connection"
-            yield ReceiveHttp(ResponseProtocolError(stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
-
-
-class GetHttpConnection(layers.GetHttpConnection):
-    """Asks for a connection that takes one more request."""
-
-    def connection_spec_matches(self, connection: Connection) -> bool:
-        return connection not in _LEAVING and super().connection_spec_matches(connection)
-
-
-def _sent(way: AnswerWay | None, answer: bytes) -> CommandGenerator[None]:
-    if way is not None and answer:
-        yield way.send(answer)
-
-
-def _received(command: commands.Command) -> HttpEvent | None:
-    return command.event if isinstance(command, ReceiveHttp) else None
 
 
 def _has_no_framing(request: http.Request) -> bool:

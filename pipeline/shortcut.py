@@ -23,6 +23,7 @@ from mitmproxy.connection import Connection
 from mitmproxy.exceptions import AddonHalt
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers import http as layers
 from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
 from mitmproxy.proxy.layers.http._events import ResponseData
@@ -106,8 +107,10 @@ class AnswerWay:
                 send_data(side.h2_conn, self._stream.stream_id, piece)
         return side.h2_conn.data_to_send() or b""
 
-    def send(self, data: bytes) -> commands.SendData:
-        return commands.SendData(self._client, data)
+    def send(self, data: bytes) -> CommandGenerator[None]:
+        """Write what `pass_on` has given."""
+        if data:
+            yield commands.SendData(self._client, data)
 
     def _framed(self, piece: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._is_chunked else piece

@@ -18,7 +18,7 @@ from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders
 
-from tapeline.pipeline import mends
+from tapeline.pipeline import mends, mends_http2
 
 REQUEST = http.Request.make("POST", "http://localhost/v1/chat/completions")
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
@@ -105,7 +105,7 @@ HTTP2_REQUEST.http_version = "HTTP/2.0"
 
 def test_a_reset_by_the_server_is_said_to_be_the_clients() -> None:
     (stock,) = received(_http2.Http2Client(context()), http2_answer(), HTTP2_REQUEST)
-    (mended,) = received(mends.Http2Client(context()), http2_answer(), HTTP2_REQUEST)
+    (mended,) = received(mends_http2.Http2Client(context()), http2_answer(), HTTP2_REQUEST)
     assert stock.message == "stream reset by client (INTERNAL_ERROR)"
     assert mended.message == "stream reset by the server (INTERNAL_ERROR)"
 
@@ -113,10 +113,10 @@ def test_a_reset_by_the_server_is_said_to_be_the_clients() -> None:
 def test_informational_answers_of_http2_are_swallowed() -> None:
     data = http2_answer(informational=True)
     assert told(_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseProtocolError"]
-    assert told(mends.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseHeaders", "ResponseProtocolError"]
+    assert told(mends_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseHeaders", "ResponseProtocolError"]
 
 
 def test_a_drained_connection_is_given_up() -> None:
     data = http2_answer(goaway=True)
     assert told(_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseProtocolError"]
-    assert told(mends.Http2Client(context()), data, HTTP2_REQUEST) == []
+    assert told(mends_http2.Http2Client(context()), data, HTTP2_REQUEST) == []

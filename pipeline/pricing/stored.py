@@ -121,7 +121,7 @@ def _work_out(
     first: int = 0,
 ) -> None:
     """Write to a table what the exchanges from the first on cost by the rates of another."""
-    (end,) = connection.execute("SELECT count(*) FROM stored.exchanges").fetchall()[0]
+    (end,) = connection.execute("SELECT coalesce(max(rowid) + 1, 0) FROM stored.exchanges").fetchall()[0]
     for start in range(first, end, _MOST_AT_ONCE):
         connection.execute(
             f"INSERT INTO {table} BY NAME SELECT {columns} FROM stored.computed('{rates}', $as_of, $first, $end)",  # noqa: S608

@@ -27,13 +27,11 @@ from .sqltext import sql_text
 # Other processes hold the file for the time of a load or a query.
 BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.05
-# What a load keeps in memory: beyond that DuckDB sorts and joins on the disk. In the order of the files it would keep
-# more, and read one file after the other.
-_LEAN = """
-SET preserve_insertion_order = false;
-SET memory_limit =
-  format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 3 * 1024 ** 3) AS BIGINT));
-"""
+# What is kept in memory: beyond that DuckDB sorts and joins on the disk, where it may write.
+_BOUND_MEMORY = (
+    "SET memory_limit = "
+    "format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 3 * 1024 ** 3) AS BIGINT))"
+)
 # What is read to see whether it can be read.
 _ROWS_AT_ONCE = 1000
 _PARQUET = "read_parquet($paths, union_by_name = true, hive_partitioning = false)"
@@ -387,8 +385,11 @@ def _connection(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConne
     try:
         with closing(_connect(path, read_only=read_only)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
+            if os.access(path.parent, os.W_OK):
+                connection.execute(_BOUND_MEMORY)
             if not read_only:
-                connection.execute(_LEAN)
+                # In the order of the files it would read one after the other, and keep more of them in memory.
+                connection.execute("SET preserve_insertion_order = false")
             yield connection
     finally:
         os.umask(previous)

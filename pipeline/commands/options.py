@@ -20,9 +20,9 @@ from .waiting import waiting
 if TYPE_CHECKING:
     import duckdb
 
+    from ..loading import Loaded
     from ..reports import Filters, Table
     from ..seal import Sealed
-    from ..warehouse import Loaded
 
 Command = Callable[..., Any]
 NOTHING_THERE = "{} does not exist: record something first, or name another with --data."

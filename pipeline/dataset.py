@@ -1,7 +1,6 @@
-"""Writes the datasets: Parquet files with an explicit schema, one a batch and UTC day, each whole or not there at all.
+"""Keeps the datasets' files: one a batch and UTC day, each whole or not there at all.
 
-It gives columns their types and puts files in their place. What the rows say is decided before, and reading them is the
-warehouse's, or any engine's: ids and JSON are plain strings, because engines disagree about anything richer.
+What the rows say is decided before, their bytes are `parquet`'s, and reading them is the warehouse's, or any engine's.
 """
 
 from __future__ import annotations
@@ -11,57 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from .errors import DataError
-from .schema import SCHEMA_VERSION, Column, Dataset
-
-_TOOL_CALL = pl.Struct(
-    {"index": pl.Int64, "id": pl.String, "type": pl.String, "name": pl.String, "arguments": pl.String}
-)
-_CHOICE = pl.Struct(
-    {
-        "index": pl.Int64,
-        "role": pl.String,
-        "content": pl.String,
-        "refusal": pl.String,
-        "reasoning": pl.String,
-        "finish_reason": pl.String,
-        "tool_calls": pl.List(_TOOL_CALL),
-        "logprobs": pl.String,
-        "extra": pl.String,
-    }
-)
-#: What a column's kind is in Parquet.
-KINDS: dict[str, pl.DataType] = {
-    "text": pl.String(),
-    "integer": pl.Int64(),
-    "number": pl.Float64(),
-    "flag": pl.Boolean(),
-    "time": pl.Datetime("us", "UTC"),
-    "money": pl.Decimal(38, 12),
-    "texts": pl.List(pl.String),
-    "integers": pl.List(pl.Int64),
-    "choices": pl.List(_CHOICE),
-    "headers": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
-}
-
-# Above it files hardly get smaller, and writing them takes several times as long.
-COMPRESSION_LEVEL = 9
-# Least and greatest values would take a quarter of a small file, and be found by copying values, however long they are.
-# Files are a day's and a batch's: readers that want some of them choose by their names.
-_STATISTICS = {"min": False, "max": False, "null_count": True}
+from .schema import Dataset
 
 Row = dict[str, Any]
-
-
-def polars_schema(columns: Iterable[Column]) -> pl.Schema:
-    """The schema of a dataset's files."""
-    return pl.Schema({column.name: KINDS[column.kind] for column in columns})
 
 
 def write_batch(
@@ -71,12 +26,15 @@ def write_batch(
 
     Raises DataError when the disk does not take a file; no file is half there then.
     """
-    schema = polars_schema(dataset.columns)
-    days = _by_day(dataset, rows, day_of)
+    from .parquet import compact, file_of
+
+    days: dict[str, list[Row]] = {}
+    for row in rows:
+        days.setdefault(day_of(row).date().isoformat(), []).append(compact(dataset, row))
     paths = []
     for day in sorted(days):
         path = root / f"date={day}" / f"{name}.parquet"
-        _write_file(path, pl.DataFrame(days.pop(day), schema=schema, orient="row"))
+        _write_file(path, file_of(dataset, days.pop(day)))
         paths.append(path)
     return paths
 
@@ -88,11 +46,9 @@ def written_batches(root: Path, recorder_id: str) -> int:
 
 def written_values(root: Path, recorder_id: str, column: str) -> set[str]:
     """A column of all batches that a dataset has of a recorder's journal; of files that cannot be read, nothing."""
-    values: set[str] = set()
-    for _, path in _batches(root, recorder_id):
-        with suppress(OSError, pl.exceptions.PolarsError):
-            values |= set(pl.read_parquet(path, columns=[column], hive_partitioning=False)[column])
-    return values
+    from .parquet import column_of
+
+    return set().union(*(column_of(path, column) for _, path in _batches(root, recorder_id)))
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
@@ -112,16 +68,6 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
         raise
 
 
-def _by_day(dataset: Dataset, rows: Iterable[Row], day_of: Callable[[Row], datetime]) -> dict[str, list[Row]]:
-    days: dict[str, list[Row]] = {}
-    integer_lists = [column.name for column in dataset.columns if column.kind == "integers"]
-    for row in rows:
-        # Of a plain list with millions of events Polars makes one that takes several times the memory.
-        lists = {name: pl.Series(row[name], dtype=pl.Int64) for name in integer_lists if row[name] is not None}
-        days.setdefault(day_of(row).date().isoformat(), []).append(row | lists)
-    return days
-
-
 def _batches(root: Path, recorder_id: str) -> Iterator[tuple[int, Path]]:
     for path in root.glob(f"date=*/{glob.escape(recorder_id)}-*.parquet"):
         number = path.stem.removeprefix(f"{recorder_id}-")
@@ -129,20 +75,12 @@ def _batches(root: Path, recorder_id: str) -> Iterator[tuple[int, Path]]:
             yield int(number), path
 
 
-def _write_file(path: Path, frame: pl.DataFrame) -> None:
-    buffer = BytesIO()
-    frame.write_parquet(
-        buffer,
-        compression="zstd",
-        compression_level=COMPRESSION_LEVEL,
-        statistics=_STATISTICS,
-        metadata={"tapeline.schema_version": str(SCHEMA_VERSION)},
-    )
+def _write_file(path: Path, data: memoryview) -> None:
     try:
         for folder in (path.parent.parent, path.parent):
             # One by one: `parents` would give the folder in between the mode that the umask leaves.
             folder.mkdir(mode=0o700, exist_ok=True)
-        write_whole(path, buffer.getbuffer())
+        write_whole(path, data)
         # The journal forgets what it holds once this returns: the folders' names must be on the disk by then, too.
         for folder in (path.parent.parent, path.parent.parent.parent):
             _sync_folder(folder)

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 3
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its kind (a key of `dataset.KINDS`) and the sentence that says what it holds."""
+    """A column: its kind (a key of `parquet.KINDS`) and the sentence that says what it holds."""
 
     name: str
     kind: str

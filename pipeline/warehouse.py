@@ -27,11 +27,13 @@ from .sqltext import sql_text
 # Other processes hold the file for the time of a load or a query.
 BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.05
-# What is kept in memory: beyond that DuckDB sorts and joins on the disk, where it may write.
-_BOUND_MEMORY = (
-    "SET memory_limit = "
-    "format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 3 * 1024 ** 3) AS BIGINT))"
-)
+# What a load keeps in memory: beyond that DuckDB sorts and joins on the disk. In the order of the files it would keep
+# more, and read one file after the other.
+_LEAN = """
+SET preserve_insertion_order = false;
+SET memory_limit =
+  format_bytes(CAST(least(parse_formatted_bytes(current_setting('memory_limit')), 3 * 1024 ** 3) AS BIGINT));
+"""
 # What DuckDB says of a file of its own that is not as it wrote it.
 _DAMAGE = ("Corrupt database file", "Could not read enough bytes", "not a valid DuckDB database")
 
@@ -240,11 +242,8 @@ def _connection(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConne
     try:
         with closing(_connect(path, read_only=read_only)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            if os.access(path.parent, os.W_OK):
-                connection.execute(_BOUND_MEMORY)
             if not read_only:
-                # In the order of the files it would read one after the other, and keep more of them in memory.
-                connection.execute("SET preserve_insertion_order = false")
+                connection.execute(_LEAN)
             yield connection
     finally:
         os.umask(previous)

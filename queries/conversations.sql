@@ -14,8 +14,8 @@ SELECT
   count(*) AS calls,
   count(parent_exchange_id) - count(DISTINCT parent_exchange_id) AS branches,
   CAST(sum(ended_us) AS DOUBLE) / 1000000 AS waiting_s,
-  CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
-  CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
+  sum(prompt_tokens) AS prompt_tokens,
+  sum(completion_tokens) AS completion_tokens,
   CAST(sum(repeated_prefix_messages) AS BIGINT) AS repeated_messages,
   CAST(sum(repeated_prefix_characters) AS DOUBLE) / nullif(sum(prompt_characters), 0) AS repeated_share,
   CAST(sum(cached_tokens) AS DOUBLE)

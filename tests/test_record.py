@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 
 from tapeline.pipeline.answer import MAX_PROBLEMS
-from tapeline.pipeline.dataset import polars_schema, write_batch
+from tapeline.pipeline.dataset import write_batch
 from tapeline.pipeline.flatten import rebuild_completion
 from tapeline.pipeline.jsontext import loads
+from tapeline.pipeline.parquet import polars_schema
 from tapeline.pipeline.record import CapturedExchange, make_record
 from tapeline.pipeline.schema import EXCHANGES, SCHEMA_VERSION
 

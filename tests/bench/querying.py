@@ -69,9 +69,7 @@ BY_HAND = {
     "stalls": f"""
         SELECT m, count(*), {_QUANTILES.format("gap")}, max(gap), count(*) FILTER (gap >= 1000000)
         FROM (
-          SELECT {_MODEL} AS m,
-            unnest(list_transform(range(2, len(event_offsets_us) + 1),
-              lambda k: event_offsets_us[k] - event_offsets_us[k - 1])) AS gap
+          SELECT {_MODEL} AS m, unnest(event_offsets_us[2:]) - unnest(event_offsets_us[:-2]) AS gap
           FROM calls WHERE outcome = 'complete' AND streamed
         ) GROUP BY ALL ORDER BY ALL""",
 }

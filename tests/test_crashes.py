@@ -28,7 +28,7 @@ KILLS = 8
 Rows = dict[str, list[tuple[Any, ...]]]
 BATCH = "tapeline.pipeline.batch"
 JOURNAL = "tapeline.pipeline.journal:Journal"
-WAREHOUSE = "tapeline.pipeline.warehouse"
+TABLES = "tapeline.pipeline.loading"
 
 SEALING = [
     Place(JOURNAL, "number_batch", "before"),
@@ -48,9 +48,9 @@ SEALING = [
 LOADING = [
     Place("duckdb", "COMMIT", "before", 1),  # the first makes the tables
     Place("duckdb", "COMMIT", "after", 1),
-    Place(WAREHOUSE, "_insert", "after", 1),
-    Place(WAREHOUSE, "link_new", "after"),
-    Place(WAREHOUSE, "_insert_exchanges", "after"),
+    Place(TABLES, "_insert", "after", 1),
+    Place(TABLES, "link_new", "after"),
+    Place(TABLES, "_insert_exchanges", "after"),
     Place("duckdb", "COMMIT", "before", 2),
     Place("duckdb", "COMMIT", "after", 2),
     Place("duckdb", "CHECKPOINT", "before"),

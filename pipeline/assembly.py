@@ -16,8 +16,11 @@ from .merging import CONTENT_FIELDS, REASONING_FIELDS, Fields, Notes, Text
 
 # Fields that exist in a stream alone: padding against the guessing of lengths (OpenAI's `obfuscation`).
 STREAM_ONLY = frozenset(("obfuscation",))
+_APART = STREAM_ONLY | {"usage", "choices"}
 # Of a choice's own fields, the text of a legacy completion comes in fragments; of the top level's, none.
 _CHOICE_FRAGMENTS = frozenset(("text",))
+# All that most deltas have.
+_PLAIN_DELTA = {"role", "content"}
 _CALL_BODIES = ("function", "custom")
 
 
@@ -58,7 +61,7 @@ class ChatAssembler:
         text = DeltaText()
         self._take_usage(chunk)
         for name, value in chunk.items():
-            if name not in ("usage", "choices") and name not in STREAM_ONLY:
+            if name not in _APART:
                 self._fields.take(name, value)
         choices = chunk.get("choices")
         if not isinstance(choices, list | None):
@@ -265,7 +268,10 @@ def _is_index(value: Any) -> TypeGuard[int]:
 
 def _spoken(delta: dict[str, Any]) -> tuple[int, int]:
     """Characters of content and of reasoning in a delta."""
-    content, parts = _text_size(delta, CONTENT_FIELDS), delta.get("content")
+    parts = delta.get("content")
+    if isinstance(parts, str) and delta.keys() <= _PLAIN_DELTA:
+        return len(parts), 0
+    content = _text_size(delta, CONTENT_FIELDS)
     if isinstance(delta.get("audio"), dict):
         content += _text_size(delta["audio"], ("data", "transcript"))
     # Servers that rename the field say the same under both names for a while.

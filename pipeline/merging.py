@@ -32,6 +32,7 @@ LAST_WINS = frozenset(("finish_reason", "native_finish_reason", "stop_reason", "
 LOGPROBS_FIELDS = ("logprobs", "log_probs")
 # Lists of typed parts, whose texts come in fragments as well: Mistral's content; OpenRouter; LiteLLM.
 PART_LISTS = frozenset(("content", "thinking", "reasoning_details", "thinking_blocks"))
+_PLAIN = (str, int)
 PART_TEXTS = ("text", "thinking", "summary", "signature")
 
 
@@ -55,12 +56,12 @@ class Fields:
     def take(self, name: str, value: Any) -> None:
         """Take a field's next value in. A null says nothing, except that the field is there."""
         old = self._values.get(name)
-        if value is None:
+        if type(value) in _PLAIN and type(value) is type(old) and value == old:
+            pass  # the same again, as most fields of most chunks are
+        elif value is None:
             self._values.setdefault(name, None)
         elif old is None:
             self._open(name, value)
-        elif isinstance(old, str) and value == old:
-            pass  # the same again, as most fields of most chunks are
         elif isinstance(value, dict) and isinstance(old, Fields):
             old.take_all(value)
         elif isinstance(value, str) and isinstance(old, Text):

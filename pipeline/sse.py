@@ -87,7 +87,8 @@ class EventStreamParser:
             # One byte over the limit tells as much as all that may follow.
             del self._pending[self._limit + 1 :]
             return []
-        lines = _LINE_END.split(bytes(self._pending))
+        pending = bytes(self._pending)
+        lines = _LINE_END.split(pending) if b"\r" in pending else pending.split(b"\n")
         self._ended_in_cr = self._pending.endswith(b"\r")
         self._pending = bytearray(lines.pop()[: self._limit + 1])
         return lines

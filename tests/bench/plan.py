@@ -62,7 +62,7 @@ def whole(*, with_peers: bool, rows: int) -> Plan:
         times=(1, 10, 100),
         stored=(1000, 200, 8),
         rows=rows,
-        load_rows=100_000,
+        load_rows=200_000,
         with_content=rows <= 1_000_000,
         report_seconds=1.0 if rows <= 1_000_000 else 8.0,
     )

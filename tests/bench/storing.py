@@ -27,15 +27,16 @@ _COPY = "CREATE TABLE copy AS SELECT * FROM read_parquet('{}', union_by_name = t
 COUNTS = {"50 events": 5_000, "500 events": 500, "not streamed": 5_000}
 _CPU = "{}, CPU seconds per 1,000 exchanges"
 SEAL_SECONDS = 120.0
-_SEALING = """
-import json, resource, sys, time
+_SEALING = r"""
+import json, re, sys, time
 from pathlib import Path
 from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.pipeline import parquet
 from tapeline.pipeline.seal import seal
 began, used = time.perf_counter(), time.process_time()
 sealed = seal(DataDirectory(Path(sys.argv[1])))
 seconds, cpu = time.perf_counter() - began, time.process_time() - used
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 said = {"exchanges": sealed.exchanges, "problems": sealed.problems, "seconds": seconds, "cpu": cpu, "peak": peak}
 print(json.dumps(said))
 """

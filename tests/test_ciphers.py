@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,20 +18,19 @@ SIZES = [1, 250, 16_383, 16_384, 16_385, 100_000]
 
 def drain(connection: SSL.Connection) -> bytes:
     """All that a connection has to send."""
-    data = b""
-    try:
-        while True:
-            data += connection.bio_read(65_535)
-    except SSL.WantReadError:
-        return data
+    return all_of(connection.bio_read)
 
 
 def read(connection: SSL.Connection) -> bytes:
     """All that a connection has received."""
+    return all_of(connection.recv)
+
+
+def all_of(next_piece: Callable[[int], bytes]) -> bytes:
     data = b""
     try:
         while True:
-            data += connection.recv(65_535)
+            data += next_piece(65_535)
     except SSL.WantReadError:
         return data
 

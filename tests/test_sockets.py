@@ -24,7 +24,7 @@ from h2.events import StreamEnded
 from .support.authority import server_context
 from .support.http2 import Http2Client, begin
 from .support.recorder import RunningRecorder, clean_environment, query
-from .support.scripted import Conversation, Script, ScriptedServer, Turns
+from .support.scripted import Conversation, Script, ScriptedServer, Turns, in_step
 from .support.wire import (
     DONE,
     FINISH,
@@ -134,17 +134,8 @@ def test_events_go_past_the_layers_of_known_releases_alone(
     kind: str, other: str, data: Path, authority: Path, tmp_path: Path
 ) -> None:
     client_has_read = Turns()
-
-    def in_step(conversation: Conversation) -> None:
-        conversation.read_body()
-        conversation.start()
-        for data in EVENTS:
-            conversation.send(data)
-            client_has_read.take()
-        conversation.end()
-
     spy = Spy(tmp_path, other)
-    with spied_road(kind, data, in_step, authority, spy) as road:
+    with spied_road(kind, data, in_step(EVENTS, client_has_read), authority, spy) as road:
         connection = road.open()
         for _ in range(2):
             send_request(connection)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .support.recorder import documents, query, query_until
-from .support.scripted import Conversation, Turns
+from .support.scripted import Conversation, Turns, in_step
 from .support.wire import DONE, FINISH, KEY, PATH, ROADS, ask, chat, event, open_road
 
 pytestmark = pytest.mark.slow
@@ -55,16 +55,7 @@ def begin(connection: HTTPConnection, **headers: str) -> None:
 
 def test_each_event_is_read_before_the_next_is_sent(kind: str, data: Path, authority: Path) -> None:
     client_has_read = Turns()
-
-    def in_step(conversation: Conversation) -> None:
-        conversation.read_body()
-        conversation.start()
-        for data in EVENTS:
-            conversation.send(data)
-            client_has_read.take()
-        conversation.end()
-
-    with open_road(kind, data, in_step, authority) as road:
+    with open_road(kind, data, in_step(EVENTS, client_has_read), authority) as road:
         connection = road.connect()
         connection.request("POST", PATH, chat(stream=True), {"Authorization": KEY})
         response = connection.getresponse()

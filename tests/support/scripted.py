@@ -174,3 +174,17 @@ class Turns:
     def take(self) -> None:
         """Wait for a turn that was given; fails after `WAIT_SECONDS`."""
         assert self._given.acquire(timeout=WAIT_SECONDS), "the other side never got that far"
+
+
+def in_step(pieces: list[bytes], client_has_read: Turns) -> Script:
+    """Answers with these pieces, each of them when the client has read the one before."""
+
+    def script(conversation: Conversation) -> None:
+        conversation.read_body()
+        conversation.start()
+        for piece in pieces:
+            conversation.send(piece)
+            client_has_read.take()
+        conversation.end()
+
+    return script

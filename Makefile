@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 600
 REAL_SERVERS := litellm llama-cpp
 # A tiny model needs no quick arithmetic: this takes a third of the time that a build for use takes.
 LLAMA_CPP_BUILD := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 \
-  -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/real/llama-cpp.cmake
+  -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/clients/real/llama-cpp.cmake
 
 .PHONY: help setup demo test check test-real bench stress torture fuzz docs lock clean
 
@@ -33,7 +33,7 @@ check: setup ## everything a reviewer would run
 
 test-real: setup ## record servers that nobody here wrote; the first time installs them, which takes minutes
 	@$(MAKE) --no-print-directory --jobs 2 $(REAL_SERVERS:%=$(VENV)-%/.ready)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/real
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/clients/real
 
 bench: setup $(VENV)-bench/.ready $(VENV)-litellm/.ready ## what recording, storing and asking cost, side by side; QUICK=1: a glimpse
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
@@ -57,7 +57,7 @@ lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	uv pip compile --quiet --upgrade --universal --no-annotate --no-header --python-version 3.12 \
 	  --output-file tests/bench/peers.txt tests/bench/peers.in
 	for name in $(REAL_SERVERS); do uv pip compile --quiet --upgrade --universal --no-annotate --no-header \
-	  --python-version 3.12 --output-file tests/real/$$name.txt tests/real/$$name.in || exit 1; done
+	  --python-version 3.12 --output-file tests/clients/real/$$name.txt tests/clients/real/$$name.in || exit 1; done
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(VENV)-bench $(REAL_SERVERS:%=$(VENV)-%) $(FUZZ) .bench .node build dist *.egg-info \
@@ -79,7 +79,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	  ln -sfn "$(CURDIR)/$$folder" $(VENV)/static/tapeline/$$folder; done # type checkers cannot see an editable install's finder
 	@touch $@
 
-$(REAL_SERVERS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: tests/real/%.txt | $(VENV)/.ready
+$(REAL_SERVERS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: tests/clients/real/%.txt | $(VENV)/.ready
 	@echo "Installing $* in $(VENV)-$*"
 	@$(BIN)/python -m venv --clear $(VENV)-$*
 	@CMAKE_ARGS="$(LLAMA_CPP_BUILD)" CMAKE_BUILD_PARALLEL_LEVEL=2 \

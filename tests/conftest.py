@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tapeline.pipeline.provider import BuiltInProvider
-
-from .support.authority import make_authority, server_context
+from tapeline.pipeline.demo import BuiltInProvider
+from tests.support.servers.authority import make_authority, server_context
 
 
 @pytest.fixture

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import click
 
-from tapeline.pipeline.cli import tapeline
-from tapeline.pipeline.provider import WORKLOAD
-from tapeline.pipeline.question import VOLATILE_FIELDS
-from tapeline.pipeline.record import make_record
-from tapeline.pipeline.redaction import FORMATS
-from tapeline.pipeline.report_text import all_reports
-from tapeline.pipeline.schema import COSTS, DATASETS, LINKS, OUTCOMES, Column
-from tapeline.pipeline.usage import USAGE_PATHS
-
-from .support.comparison import EXAMPLE_ARGUMENTS, make_example
-from .support.recorder import tapeline_here
-from .support.sdk.deviations import CLIENTS, read_kinds, read_versions
-from .support.systems import Line, System, all_systems
+from tapeline.pipeline.apis.chat_completions.request import VOLATILE_FIELDS
+from tapeline.pipeline.apis.usage import USAGE_PATHS
+from tapeline.pipeline.cli.main import tapeline
+from tapeline.pipeline.dataset.schema import COSTS, DATASETS, LINKS, OUTCOMES, Column
+from tapeline.pipeline.demo import WORKLOAD
+from tapeline.pipeline.records.record import make_record
+from tapeline.pipeline.reports.definition import all_reports
+from tapeline.pipeline.wire.redaction import FORMATS
+from tests.clients.sdk.deviations import CLIENTS, read_kinds, read_versions
+from tests.support.journals.comparison import EXAMPLE_ARGUMENTS, make_example
+from tests.support.journals.systems import Line, System, all_systems
+from tests.support.places import DATA
+from tests.support.processes.recorder import tapeline_here
 
 HELP_WIDTH = 100
-EXAMPLE = Path(__file__).parent / "example" / "haiku.py"
+EXAMPLE = DATA / "example" / "haiku.py"
 
 
 def command_list() -> str:
@@ -83,7 +83,7 @@ def volatile_fields() -> str:
 
 
 def system_table() -> str:
-    """A line a system of `tests/systems`: what is its own, by the column that holds it, and how that is known."""
+    """A line a system of `tests/data/systems`: what is its own, by the column that holds it, and how that is known."""
     systems = sorted(all_systems(), key=lambda system: system.about["order"])
     rows = [f"| {system.about['name']} | {_own(system)} | {_proof(system)} |" for system in systems]
     return "\n".join(["| system | what is its own, and where it is | tested with |", "| --- | --- | --- |", *rows])

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ..errors import UsageError
-from ..jsontext import loads
-from ..reports import Filters, coverage, set_filters
-from ..sqltext import sql_statements
+from ..warehouse.query import Filters, coverage, set_filters
+from ..warehouse.sql_files import sql_statements
+from ..wire.json_text import loads
+from .compare import MOST_OWN
 from .figures import FIGURES
-from .noise import MOST_OWN
 from .result import Pair, Texts, Unpaired
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 BASE, CANDIDATE = "base", "candidate"
 SIDES = (BASE, CANDIDATE)
 #: What is compared, the gravest first, and what each word says.
-KINDS = {
+CHANGE_KINDS = {
     "outcome": "how the exchange ended",
     "status": "the HTTP status",
     "error": "type and code of the provider's error",
@@ -24,7 +24,7 @@ KINDS = {
     "reasoning": "whether there is any reasoning",
 }
 #: Kinds whose values are texts: how far two differ is a number between 0 and 1.
-TEXT_KINDS = ("text", "refusal")
+MEASURED_KINDS = ("text", "refusal")
 
 
 class How(StrEnum):
@@ -182,7 +182,7 @@ class Result:
 
 
 def _gravity(pair: Pair) -> tuple[int, float, int]:
-    kinds = list(KINDS)
+    kinds = list(CHANGE_KINDS)
     gravest = min(kinds.index(difference.kind) for difference in pair.changes)
     furthest = max((difference.amount or 0.0 for difference in pair.changes), default=0.0)
     return gravest, -furthest, pair.number

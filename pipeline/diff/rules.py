@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from .figures import FIGURES, STATISTICS
-from .result import KINDS, TEXT_KINDS, Estimate, How, Judged, Pair, Result
+from .result import CHANGE_KINDS, MEASURED_KINDS, Estimate, How, Judged, Pair, Result
 
 #: What a rule may name for kinds of change.
 CHANGES = {
-    **{kind: frozenset({kind}) for kind in KINDS},
+    **{kind: frozenset({kind}) for kind in CHANGE_KINDS},
     "tool_calls": frozenset({"tool_names", "tool_arguments"}),
-    "any": frozenset(KINDS),
+    "any": frozenset(CHANGE_KINDS),
 }
 UNPAIRED = "unpaired"
 GRAMMAR = (
-    f"Write rules between commas, each one of CHANGE, CHANGE>N%, {', '.join(f'{kind}>X' for kind in TEXT_KINDS)} "
+    f"Write rules between commas, each one of CHANGE, CHANGE>N%, {', '.join(f'{kind}>X' for kind in MEASURED_KINDS)} "
     f"(X from 0 to 1), [{'|'.join(f'{statistic}_' for statistic in STATISTICS)}]FIGURE>N%, {UNPAIRED}, {UNPAIRED}>N%. "
     f"Changes: {', '.join(CHANGES)}. Figures: {', '.join(FIGURES)}."
 )
@@ -59,7 +59,7 @@ def _read_rule(part: str) -> Rule:
     rule = Rule(part, name, None, limit, is_share)
     if name in FIGURES or name not in (*CHANGES, UNPAIRED):
         rule = _figure_rule(rule)
-    if limit is not None and not is_share and not (name in TEXT_KINDS and limit <= 1):
+    if limit is not None and not is_share and not (name in MEASURED_KINDS and limit <= 1):
         raise _bad(part)
     return rule
 

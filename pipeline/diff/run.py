@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from ..errors import UsageError
-from .compare import compare_calls, compare_texts
+from ..warehouse.query import FILTERS, Filters, read_time
+from .compare import Spread, compare_calls, compare_texts, judge, measure_spread
 from .figures import estimate
-from .noise import Spread, judge, measure_spread
 from .pairing import Pairing
-from .result import BASE, CANDIDATE, TEXT_KINDS, Difference, How, Pair, Result, Shown, Side
+from .result import BASE, CANDIDATE, MEASURED_KINDS, Difference, How, Pair, Result, Shown, Side
 from .rules import Rule, judge_rules
-from .sides import read_side
 
 if TYPE_CHECKING:
     from .figures import Numbers
 
 Figures = Mapping[str, "tuple[Numbers, Numbers]"]
 _WHOLE_ANSWER = -1
+
+SIDE_GRAMMAR = (
+    f"Write RUN or filters between commas ({', '.join(f'{name}=…' for name in FILTERS)}): evals,model=gpt-4o."
+)
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,12 @@ def _text_differences(pairing: Pairing) -> Iterator[tuple[int, Difference]]:
         (key, choice, kind): measure_spread(kind, texts) for key, choice, kind, texts in pairing.own_texts()
     }
     for number, key, choice, kind, is_own, base, candidate in pairing.texts_that_differ():
-        verdict = (compare_texts if kind in TEXT_KINDS else compare_calls)(base, candidate)
+        verdict = (compare_texts if kind in MEASURED_KINDS else compare_calls)(base, candidate)
         if verdict is None:
             continue
         spread = spreads.get((key, choice, kind))
         how = judge(kind, verdict, candidate, spread, is_own=is_own)
-        furthest = spread.furthest if spread and kind in TEXT_KINDS else None
+        furthest = spread.furthest if spread and kind in MEASURED_KINDS else None
         yield number, Difference(kind, how, choice, amount=verdict.amount, spread=furthest)
 
 
@@ -106,3 +109,19 @@ def _known(number: Any) -> float | None:
 
 def _choice(choice: int) -> int | None:
     return None if choice == _WHOLE_ANSWER else choice
+
+
+def read_side(text: str, runs: Collection[str] = ()) -> Filters:
+    """The filters that a side stands for. A text that is wholly the name of a run is that run."""
+    if text in runs:
+        return Filters(run=text)
+    chosen: dict[str, Any] = {}
+    for part in text.split(","):
+        name, is_filter, value = part.partition("=")
+        name, value = (name.strip(), value.strip()) if is_filter else ("run", part.strip())
+        if name not in FILTERS or not value:
+            raise UsageError(f"{part.strip()!r} of {text!r} names no side. {SIDE_GRAMMAR}")
+        if name in chosen:
+            raise UsageError(f"{text!r} says {name} twice. {SIDE_GRAMMAR}")
+        chosen[name] = read_time(f"{name}=", value) if name in ("since", "until") else value
+    return Filters(**chosen)

@@ -17,12 +17,11 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..jsontext import dumps, loads
-from ..providers import DEFAULT_PORTS
-from ..render import json_text
+from ..apis.providers import DEFAULT_PORTS
+from ..reports.render import json_text
+from ..wire.json_text import JsonObject, dumps, loads
 from .selection import Count, Exchange
 
-Object = dict[str, Any]
 UNKNOWN = -1
 JSON_TYPE = "application/json"
 UNKNOWN_TYPE = "x-unknown"
@@ -46,7 +45,7 @@ def pieces(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
     yield "\n]}}\n"
 
 
-def _entry(exchange: Exchange) -> Object:
+def _entry(exchange: Exchange) -> JsonObject:
     row = exchange.row
     timings, total_us, before_us = _timings(row)
     entry = {
@@ -64,7 +63,7 @@ def _entry(exchange: Exchange) -> Object:
     return entry | ({"connection": row["client_connection_id"]} if row["client_connection_id"] else {})
 
 
-def _request(exchange: Exchange) -> Object:
+def _request(exchange: Exchange) -> JsonObject:
     row = exchange.row
     request = {
         "method": "POST",
@@ -79,16 +78,16 @@ def _request(exchange: Exchange) -> Object:
     text = exchange.request if isinstance(exchange.request, str | None) else dumps(exchange.request)
     if text is None and row["content_kept"]:
         return request
-    body: Object = {"mimeType": _header(row["request_headers"], "content-type") or JSON_TYPE}
+    body: JsonObject = {"mimeType": _header(row["request_headers"], "content-type") or JSON_TYPE}
     if text is not None:
         body["text"] = text
     comments = _comments(row, "request", SPELLED_ANEW if text is not exchange.request else None)
     return request | {"postData": body | comments}
 
 
-def _response(exchange: Exchange) -> Object:
+def _response(exchange: Exchange) -> JsonObject:
     row = exchange.row
-    response: Object = {
+    response: JsonObject = {
         "status": row["status_code"] or 0,
         "statusText": "",
         "httpVersion": row["http_version"] or "",
@@ -104,10 +103,10 @@ def _response(exchange: Exchange) -> Object:
     return response
 
 
-def _content(exchange: Exchange) -> Object:
+def _content(exchange: Exchange) -> JsonObject:
     row, response = exchange.row, exchange.response
     said_type = _header(row["response_headers"], "content-type") or UNKNOWN_TYPE
-    content: Object = {"size": _or_unknown(row["response_bytes"]), "mimeType": said_type}
+    content: JsonObject = {"size": _or_unknown(row["response_bytes"]), "mimeType": said_type}
     comment = None
     if isinstance(response, str):
         content |= _encoded(response)
@@ -120,7 +119,7 @@ def _content(exchange: Exchange) -> Object:
     return content | _comments(row, "response", comment)
 
 
-def _with_error(row: Object, response: Any) -> Any:
+def _with_error(row: JsonObject, response: Any) -> Any:
     """The answer with the error that came in its stream, in the place in which answers that are no stream have it."""
     if row["error_raw"] is None or not isinstance(response, dict) or "choices" not in response:
         return response
@@ -128,7 +127,7 @@ def _with_error(row: Object, response: Any) -> Any:
     return response | {"error": error["error"] if isinstance(error, dict) and "error" in error else error}
 
 
-def _encoded(text: str) -> Object:
+def _encoded(text: str) -> JsonObject:
     if text.startswith(_BASE64):
         try:
             base64.b64decode(text.removeprefix(_BASE64), validate=True)
@@ -138,14 +137,14 @@ def _encoded(text: str) -> Object:
     return {"text": text}
 
 
-def _comments(row: Object, part: str, comment: str | None) -> Object:
+def _comments(row: JsonObject, part: str, comment: str | None) -> JsonObject:
     told = [NO_CONTENT] if not row["content_kept"] else [comment] if comment else []
     if redactions := row[f"{part}_redactions"]:
         told.append(REDACTED.format(redactions))
     return {"comment": " ".join(told)} if told else {}
 
 
-def _timings(row: Object) -> tuple[Object, int, int]:
+def _timings(row: JsonObject) -> tuple[JsonObject, int, int]:
     """The phases in milliseconds, all of them in microseconds, and how long before the request the first began."""
     sent, headers, ended = row["request_sent_us"], row["response_headers_us"], row["ended_us"]
     # Without an answer, all that followed the request was waiting.
@@ -175,11 +174,11 @@ def _or_unknown(value: int | None) -> int:
     return UNKNOWN if value is None else value
 
 
-def _url(row: Object) -> str:
+def _url(row: JsonObject) -> str:
     host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
     port = "" if DEFAULT_PORTS.get(row["scheme"]) == row["port"] else f":{row['port']}"
     return f"{row['scheme']}://{host}{port}{row['path']}"
 
 
-def _header(headers: list[Object] | None, name: str) -> str:
+def _header(headers: list[JsonObject] | None, name: str) -> str:
     return ", ".join(header["value"] for header in headers or () if header["name"] == name)

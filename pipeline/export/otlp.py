@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
-from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -24,10 +23,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ..errors import DataError, UsageError
-from .genai import attributes, span_name
+from .otel_attributes import attributes, span_name
 from .selection import Count, Exchange
 
-Object = dict[str, Any]
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.1"
 TRACES_PATH = "/v1/traces"
 # Collectors take 20 MiB at once unless they are told otherwise; attributes are nearly all of a request.

@@ -13,13 +13,12 @@ from typing import Any
 
 import duckdb
 
-from ..exchange import response_of
-from ..jsontext import loads
-from ..question import rebuild_request
-from ..render import json_text
-from ..reports import Filters, look_at_prices, set_filters
+from ..apis.chat_completions.request import rebuild_request
+from ..reports.render import json_text
+from ..warehouse.exchanges import response_of
+from ..warehouse.query import Filters, look_at_prices, set_filters
+from ..wire.json_text import JsonObject, loads
 
-Object = dict[str, Any]
 # Held in memory at once. Successive calls repeat most of their messages, which are fetched once for all of them.
 EXCHANGES_AT_ONCE = 100
 
@@ -33,7 +32,7 @@ NOT_WHOLE = "of which the request is not there whole"
 class Exchange:
     """A row of `exchanges`, and its request and answer as `exchange` rebuilds them."""
 
-    row: Object
+    row: JsonObject
     request: Any
     response: Any
     #: All content that the request names was there.
@@ -94,7 +93,7 @@ def json_line(value: Any) -> str:
 class _Contents:
     """The content that a few exchanges name, fetched at once; payloads within messages when they are met."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, rows: list[Object]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> None:
         self._connection = connection
         self._texts: dict[str, str | None] = {}
         self._is_missing = False
@@ -106,7 +105,7 @@ class _Contents:
         }
         self._fetch(ids)
 
-    def exchange(self, row: Object) -> Exchange:
+    def exchange(self, row: JsonObject) -> Exchange:
         """One of them whole, as far as its content is there."""
         self._is_missing = False
         request = rebuild_request(row, self._value)

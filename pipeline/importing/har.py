@@ -15,11 +15,11 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..answer import EVENT_STREAM
+from ..apis.body_reader import EVENT_STREAM
+from ..apis.providers import DEFAULT_PORTS
 from ..errors import DataError
-from ..jsontext import content_hash, loads, storable
-from ..providers import DEFAULT_PORTS
-from .arrival import NO_BODY, NO_CHAT, UNREADABLE, Arrival, Found, Headers, LeftOut, Object, id_of, is_chat
+from ..wire.json_text import JsonObject, content_hash, loads, storable
+from .imported_exchange import NO_BODY, NO_CHAT, UNREADABLE, Found, Headers, ImportedExchange, LeftOut, id_of, is_chat
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: How browsers spell versions -> as mitmproxy does.
@@ -29,7 +29,7 @@ _BEFORE_SENDING = ("blocked", "dns", "connect")
 _MOST_MILLISECONDS = 10**9
 _MOST_SECONDS = 10**11
 #: `_outcome`, where it is not to be read from the answer -> how the recorder writes such an end.
-_ENDINGS: dict[str, Object] = {
+_ENDINGS: dict[str, JsonObject] = {
     "client_aborted": {"how": "error", "client_connected": False, "server_connected": True, "server_reached": True},
     "upstream_aborted": {"how": "error", "client_connected": True, "server_connected": False, "server_reached": True},
     "unreachable": {"how": "error", "client_connected": True, "server_connected": False, "server_reached": False},
@@ -41,7 +41,7 @@ _READS_AS_LATIN_1 = "mitmproxy"
 _GIVEN_UP = "ERR_ABORTED"
 
 
-def read(data: bytes, found: Found) -> Iterator[Arrival]:
+def read(data: bytes, found: Found) -> Iterator[ImportedExchange]:
     """The chat completions among an archive's entries, in their order; `found` has the rest.
 
     Raises DataError for what is no archive.
@@ -57,7 +57,7 @@ def read(data: bytes, found: Found) -> Iterator[Arrival]:
     return _arrivals(entries, found)
 
 
-def _arrivals(entries: list[Any], found: Found) -> Iterator[Arrival]:
+def _arrivals(entries: list[Any], found: Found) -> Iterator[ImportedExchange]:
     repeated: Counter[str] = Counter()
     for entry in entries:
         try:
@@ -68,7 +68,7 @@ def _arrivals(entries: list[Any], found: Found) -> Iterator[Arrival]:
             found.left_out[UNREADABLE] += 1
 
 
-def _arrival(entry: Object, repeated: Counter[str]) -> Arrival:
+def _arrival(entry: JsonObject, repeated: Counter[str]) -> ImportedExchange:
     request, response = _object(entry["request"]), _object(entry.get("response"))
     url = urlsplit(_text(request["url"]))
     target = f"{url.path}?{url.query}" if url.query else url.path
@@ -80,7 +80,7 @@ def _arrival(entry: Object, repeated: Counter[str]) -> Arrival:
     started_at_us = _started_at_us(_text(entry["startedDateTime"])) + before_us
     status = _integer(response.get("status")) or None
     outcome = _text(entry.get("_outcome") or "")
-    return Arrival(
+    return ImportedExchange(
         exchange_id=_id(entry, started_at_us, repeated),
         started_at_us=started_at_us,
         head={
@@ -105,7 +105,7 @@ def _arrival(entry: Object, repeated: Counter[str]) -> Arrival:
     )
 
 
-def _id(entry: Object, started_at_us: int, repeated: Counter[str]) -> str:
+def _id(entry: JsonObject, started_at_us: int, repeated: Counter[str]) -> str:
     """The exchange's own id where the archive is ours; else one that follows from what the entry says."""
     own = entry.get("_exchangeId")
     if isinstance(own, str) and _UUID7.fullmatch(own):
@@ -115,14 +115,14 @@ def _id(entry: Object, started_at_us: int, repeated: Counter[str]) -> str:
     return id_of(started_at_us, f"HAR {key} {repeated[key]}")
 
 
-def _request_body(request: Object) -> bytes:
+def _request_body(request: JsonObject) -> bytes:
     text = _object(request.get("postData")).get("text")
     if not isinstance(text, str):
         raise LeftOut(NO_BODY)
     return storable(text).encode()
 
 
-def _response_body(response: Object, status: int | None) -> bytes:
+def _response_body(response: JsonObject, status: int | None) -> bytes:
     content = _object(response.get("content"))
     text = content.get("text")
     if isinstance(text, str):
@@ -145,11 +145,11 @@ def _with_utf8(entry: Any) -> Any:
     return entry
 
 
-def _times(phases: dict[str, Decimal | None], status: int | None) -> Object:
+def _times(phases: dict[str, Decimal | None], status: int | None) -> JsonObject:
     sent = _us(phases["send"])
     waited, ssl = _us(phases["wait"]), _us(phases["ssl"])
     connecting = _us(phases["connect"])
-    times: Object = {"request_sent_us": sent}
+    times: JsonObject = {"request_sent_us": sent}
     if status is not None:
         times["response_headers_us"] = None if sent is None or waited is None else sent + waited
     if connecting is not None:
@@ -160,8 +160,8 @@ def _times(phases: dict[str, Decimal | None], status: int | None) -> Object:
 
 
 def _ending(
-    entry: Object, response: Object, phases: dict[str, Decimal | None], status: int | None, outcome: str
-) -> Object:
+    entry: JsonObject, response: JsonObject, phases: dict[str, Decimal | None], status: int | None, outcome: str
+) -> JsonObject:
     known = [_us(phases[name]) for name in ("send", "wait", "receive")]
     ended_us = None if status is not None and None in known else sum(duration or 0 for duration in known)
     error = response.get("_error")
@@ -177,7 +177,7 @@ def _ending(
     return {**how, "error": None if error == outcome else error, "ended_us": ended_us}
 
 
-def _headers(message: Object) -> Headers:
+def _headers(message: JsonObject) -> Headers:
     headers = [
         (storable(_text(header["name"])), storable(_text(header["value"])))
         for header in map(_object, message.get("headers") or ())
@@ -186,12 +186,12 @@ def _headers(message: Object) -> Headers:
     return [(name, value) for name, value in headers if not name.startswith(":")]
 
 
-def _version(message: Object) -> str | None:
+def _version(message: JsonObject) -> str | None:
     version = storable(_text(message.get("httpVersion") or "")).upper()
     return _VERSIONS.get(version, version) or None
 
 
-def _size(message: Object) -> int | None:
+def _size(message: JsonObject) -> int | None:
     size = _integer(message.get("bodySize"))
     return size if size is not None and size >= 0 else None
 
@@ -218,7 +218,7 @@ def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < 2**63 else None
 
 
-def _object(value: Any) -> Object:
+def _object(value: Any) -> JsonObject:
     if not isinstance(value, dict | None):
         raise TypeError("an object was expected")
     return value or {}

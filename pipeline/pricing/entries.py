@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 
+from .provider_tables import STANDARD_TIERS
 from .rates import BEGINNING, END, Call, UnitPrices
-from .tables import STANDARD_TIERS
 
 #: In place of a provider: the one that the model's name begins with, as in `anthropic/claude-sonnet-4.5`.
 LIKE_PREFIX = "prefix"

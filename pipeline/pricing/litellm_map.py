@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..jsontext import loads
+from ..wire.json_text import loads
+from .provider_tables import LITELLM_PROVIDERS, LITELLM_TIER_ENDINGS, STANDARD_TIERS
 from .rates import ALL_TOKENS, NO_TOKENS, NoPrice, Price, UnitPrices, Window
-from .tables import LITELLM_PROVIDERS, LITELLM_TIER_ENDINGS, STANDARD_TIERS
 
 SOURCE = "LiteLLM's map"
 _NOTE = "of no date: the map has one price for all days"

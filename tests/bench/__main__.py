@@ -21,8 +21,8 @@ from pathlib import Path
 import duckdb
 from mitmproxy import version
 
-from . import capture, growth, plan, proxies, querying, startup, storage, storing
-from .figures import Figure, as_json, as_markdown, as_table
+from tests.bench import capture, growth, plan, proxies, querying, startup, storage, storing
+from tests.bench.figures import Figure, as_json, as_markdown, as_table
 
 OUTPUT = Path(".bench")
 PARTS: dict[str, Callable[[plan.Plan, Path], list[Figure]]] = {

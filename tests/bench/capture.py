@@ -16,12 +16,12 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..support.authority import make_authority, server_context
-from . import http1, http2, proxies
-from .crowd import Answer, Crowd
-from .figures import Figure, of_pairs
-from .plan import Plan
-from .proxies import Running
+from tests.bench import http1, http2, proxies
+from tests.bench.crowd import Answer, Crowd
+from tests.bench.figures import Figure, of_pairs
+from tests.bench.plan import Plan
+from tests.bench.proxies import Running
+from tests.support.servers.authority import make_authority, server_context
 
 RATES = "Capture: exchanges a second"
 DELAYS = "Capture: added delay"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..support.wire import PATH
+from tests.support.clients.wire import PATH
 
 MODEL = "gpt-4o-mini"
 _WORDS = ("the", "answer", "follows", "from", "what", "was", "asked", "before")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import duckdb
 
-from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.pipeline import warehouse
-from tapeline.pipeline.diff.forms import put_in_form
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.pipeline.diff.formats import format_result
 from tapeline.pipeline.diff.rules import read_rules
 from tapeline.pipeline.diff.run import Comparison, compare
+from tapeline.pipeline.warehouse import database
+from tapeline.pipeline.warehouse.engines.duckdb import DUCKDB_TYPES
 
 WORDS = 150
 RULES = "any,text>0.5,p95_ttft>20%,unpaired>5%"
@@ -64,11 +65,11 @@ def main() -> None:
         for run in ("base", "candidate"):
             make_recording(directory, run, pairs)
         loading = timed(lambda: load(directory))
-        with warehouse.querying(directory) as connection:
+        with database.querying(directory) as connection:
             began, began_cpu = time.perf_counter(), time.process_time()
             result = compare(connection, Comparison("base", "candidate", rules=tuple(read_rules(RULES))))
             comparing, comparing_cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    forms = {name: timed(lambda name=name: put_in_form(name, result)) for name in FORMS}
+    forms = {name: timed(lambda name=name: format_result(name, result)) for name in FORMS}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(  # noqa: T201
         f"{', '.join(f'{name} {seconds:.1f} s' for name, seconds in forms.items())}\n"
@@ -80,7 +81,7 @@ def main() -> None:
 
 def load(directory: DataDirectory) -> None:
     """Load all of it, or fail."""
-    loaded = warehouse.load(directory)
+    loaded = database.load(directory)
     assert not loaded.problems, loaded.problems
 
 
@@ -89,9 +90,7 @@ def make_recording(directory: DataDirectory, run: str, pairs: int) -> None:
     folder = directory.dataset("exchanges") / "date=2026-11-21"
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"run": run, "pairs": pairs, "words": WORDS, "changed": run == "candidate"}
-    sql = _EXCHANGES.replace("{path}", str(folder / f"{run}-1.parquet")).replace(
-        "{choices}", warehouse.KINDS["choices"]
-    )
+    sql = _EXCHANGES.replace("{path}", str(folder / f"{run}-1.parquet")).replace("{choices}", DUCKDB_TYPES["choices"])
     duckdb.execute(sql, parameters)
 
 

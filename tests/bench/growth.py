@@ -15,18 +15,18 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.pipeline import warehouse
-from tapeline.pipeline.report_text import all_reports
-from tapeline.pipeline.reports import Filters, run_report
-from tapeline.pipeline.seal import seal
-
-from . import made, storing
-from .capture import BARE, HTTP, Surroundings, both
-from .crowd import Crowd
-from .figures import Figure, of_sizes
-from .plan import Plan
-from .proxies import Running
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.pipeline.reports.definition import all_reports
+from tapeline.pipeline.reports.run import run_report
+from tapeline.pipeline.sealing.seal import seal
+from tapeline.pipeline.warehouse import database
+from tapeline.pipeline.warehouse.query import Filters
+from tests.bench import made, storing
+from tests.bench.capture import BARE, HTTP, Surroundings, both
+from tests.bench.crowd import Crowd
+from tests.bench.figures import Figure, of_sizes
+from tests.bench.plan import Plan
+from tests.bench.proxies import Running
 
 _PART = "Growth"
 REPORT = "overview"
@@ -70,14 +70,14 @@ def _loading_and_asking(plan: Plan, folder: Path) -> list[Figure]:
         rows = day_rows * times
         data = DataDirectory(folder / f"grown-{times}")
         made.make(data, rows, with_content=False, days=min(times, 25))
-        warehouse.load(data)
-        with warehouse.querying(data) as connection:
+        database.load(data)
+        with database.querying(data) as connection:
             asked = partial(run_report, connection, report, Filters())
             reports[rows] = sorted(_timed(asked) for _ in range(_REPEATS))[0] * 1000 / rows
         seconds = []
         for more in range(_REPEATS):
             made.make(data, day_rows, with_content=False, first_day=made.FIRST_DAY + timedelta(days=40 + more), days=1)
-            seconds.append(_timed(partial(warehouse.load, data)))
+            seconds.append(_timed(partial(database.load, data)))
         loads[rows] = sorted(seconds)[_REPEATS // 2] * 1000
         shutil.rmtree(data.root)
     return [

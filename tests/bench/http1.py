@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from .crowd import COMPLETION, Answer, Crowd, EventCounter, number_of, request_head
+from tests.bench.crowd import COMPLETION, Answer, Crowd, EventCounter, number_of, request_head
 
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: text/event-stream; charset=utf-8\r\n"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
-from ..support.wire import PATH
-from .crowd import COMPLETION, Answer, Crowd, EventCounter, number_of
+from tests.bench.crowd import COMPLETION, Answer, Crowd, EventCounter, number_of
+from tests.support.clients.wire import PATH
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from tapeline.addons.tapeline_paths import DataDirectory
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
 DAYS = 28
 FIRST_DAY = date(2026, 10, 1)

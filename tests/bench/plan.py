@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from .figures import Figure
+from tests.bench.figures import Figure
 
 
 @dataclass(frozen=True)

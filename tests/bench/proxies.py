@@ -19,10 +19,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from ..support.recorder import RunningRecorder, clean_environment
-from .crowd import MODEL
+from tests.bench.crowd import MODEL
+from tests.support.places import ROOT
+from tests.support.processes.recorder import RunningRecorder, clean_environment
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = ROOT
 CLAUDE_TAP = _ROOT / ".venv-bench" / "bin" / "claude-tap"
 LITELLM = _ROOT / ".venv-litellm" / "bin" / "litellm"
 READY_SECONDS = 60

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import duckdb
 
-from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.pipeline import warehouse
-from tapeline.pipeline.pricing.stored import bring_up_to_date, use_model, use_prices
-from tapeline.pipeline.report_text import Report, all_reports
-from tapeline.pipeline.reports import Filters, run_report
-
-from . import made
-from .figures import Figure, of_one, of_pairs
-from .plan import Plan
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.pipeline.pricing.stored_costs import bring_up_to_date, use_model, use_prices
+from tapeline.pipeline.reports.definition import Report, all_reports
+from tapeline.pipeline.reports.run import run_report
+from tapeline.pipeline.warehouse import database
+from tapeline.pipeline.warehouse.query import Filters
+from tests.bench import made
+from tests.bench.figures import Figure, of_one, of_pairs
+from tests.bench.plan import Plan
 
 _MODEL = "coalesce(model, response_model)"
 _QUANTILES = "quantile_cont({}, [0.5, 0.9, 0.95, 0.99])"
@@ -81,12 +81,12 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
     data.create()
     made.make(data, plan.rows, with_content=plan.with_content)
     began = time.perf_counter()
-    warehouse.load(data)
+    database.load(data)
     figures = [of_one("Loading", f"{plan.rows:,} exchanges with their content", time.perf_counter() - began, "s")]
     bring_up_to_date(data, None)
     part = f"Reports on {plan.rows:,} exchanges"
     files = data.dataset("exchanges") / "*" / "*.parquet"
-    with warehouse.querying(data) as ours, closing(duckdb.connect()) as theirs:
+    with database.querying(data) as ours, closing(duckdb.connect()) as theirs:
         theirs.execute("SET TimeZone = 'UTC'")
         theirs.execute(f"CREATE VIEW calls AS FROM read_parquet('{files}', union_by_name = true)")
         use_prices(ours, None)

@@ -8,12 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from tapeline.addons.tapeline_paths import DataDirectory
-
-from ..support.recorder import RunningRecorder, clean_environment
-from . import made
-from .figures import Figure, of_one
-from .plan import Plan
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tests.bench import made
+from tests.bench.figures import Figure, of_one
+from tests.bench.plan import Plan
+from tests.support.processes.recorder import RunningRecorder, clean_environment
 
 _PART = "Start-up: whole processes, medians"
 SMALL = 500

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import zstandard
 
-from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.pipeline.seal import seal
-
-from . import proxies
-from .figures import Figure, of_sizes
-from .plan import Plan
-from .traffic import Call, agent, answering, images, pass_through, short_chats
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.pipeline.sealing.seal import seal
+from tests.bench import proxies
+from tests.bench.figures import Figure, of_sizes
+from tests.bench.plan import Plan
+from tests.bench.traffic import Call, agent, answering, images, pass_through, short_chats
 
 _PART = "Storage: bytes an exchange"
 _LONG_WINDOW = 27

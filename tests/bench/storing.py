@@ -10,16 +10,15 @@ from pathlib import Path
 
 import duckdb
 
-from tapeline.addons.tapeline_journal import create_journal, write_entries
-from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.pipeline import warehouse
-
-from ..support.journals import NOON_US
-from . import made
-from .capture import KINDS
-from .crowd import COMPLETION, EVENTS, LAST_EVENT, question
-from .figures import Figure, of_one, of_pairs
-from .plan import Plan
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.addons.tapeline_recorder.journal import create_journal, write_entries
+from tapeline.pipeline.warehouse import database
+from tests.bench import made
+from tests.bench.capture import KINDS
+from tests.bench.crowd import COMPLETION, EVENTS, LAST_EVENT, question
+from tests.bench.figures import Figure, of_one, of_pairs
+from tests.bench.plan import Plan
+from tests.support.journals.journals import NOON_US
 
 _SEAL, _LOAD = "Sealing", "Loading"
 _COPY = "CREATE TABLE copy AS SELECT * FROM read_parquet('{}', union_by_name = true)"
@@ -30,9 +29,9 @@ SEAL_SECONDS = 120.0
 _SEALING = r"""
 import json, re, sys, time
 from pathlib import Path
-from tapeline.addons.tapeline_paths import DataDirectory
-from tapeline.pipeline import parquet
-from tapeline.pipeline.seal import seal
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.pipeline.dataset import parquet
+from tapeline.pipeline.sealing.seal import seal
 began, used = time.perf_counter(), time.process_time()
 sealed = seal(DataDirectory(Path(sys.argv[1])))
 seconds, cpu = time.perf_counter() - began, time.process_time() - used
@@ -139,7 +138,7 @@ def load_anew(data: DataDirectory) -> float:
     """Seconds to load all of a dataset."""
     data.warehouse.unlink(missing_ok=True)
     began = time.perf_counter()
-    loaded = warehouse.load(data)
+    loaded = database.load(data)
     seconds = time.perf_counter() - began
     if loaded.problems:
         raise RuntimeError(str(loaded.problems))

@@ -10,10 +10,9 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from tapeline.pipeline.provider import WORKLOAD, BuiltInProvider, run_workload
-
-from ..support.recorder import RunningRecorder, query
-from ..support.serving import serving
+from tapeline.pipeline.demo import WORKLOAD, BuiltInProvider, run_workload
+from tests.support.processes.recorder import RunningRecorder, query
+from tests.support.servers.serving import serving
 
 TIMES = "SELECT event_offsets_us AS offsets FROM exchanges WHERE run = '{}' ORDER BY started_at, exchange_id"
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from ..support.wire import PATH
-from .crowd import MODEL
+from tests.bench.crowd import MODEL
+from tests.support.clients.wire import PATH
 
 _VOWELS, _CONSONANTS = "aeiou", "bcdfglmnprstv"
 _EVENT_WORDS = 2

@@ -17,16 +17,17 @@ from pathlib import Path
 
 import atheris
 
+from tests.support.places import DATA
+
 with atheris.instrument_imports(include=["tapeline"]):
-    from .properties import PLAIN, SEPARATOR, check
+    from tests.fuzz.properties import PLAIN, SEPARATOR, check
 
-from tapeline.pipeline.provider.workload import WORKLOAD
+from tapeline.pipeline.demo.workload import WORKLOAD
+from tests.fuzz.mutation import Mutator
+from tests.support.journals.strategies import SCRAPS
 
-from ..support.strategies import SCRAPS
-from .mutation import Mutator
-
-CORPUS = Path(__file__).with_name("corpus")
-STREAMS = Path(__file__).parents[1] / "streams"
+CORPUS = DATA / "fuzz_corpus"
+STREAMS = DATA / "streams"
 # An input takes some milliseconds; one that takes this long hangs.
 HANGS_AFTER_SECONDS = 10
 MAX_INPUT_BYTES = 2048

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
-from .properties import PLAIN
+from tests.fuzz.properties import PLAIN
 
 _ODD: tuple[Any, ...] = (None, True, 0, -1, 2**63, 1.5, "", "x", "\ud83d", "[DONE]", [], {}, [None], {"": 0}, [[]], "=")
 # What stands before the JSON on a line: how an exchange was sent, and the name of an event's field.

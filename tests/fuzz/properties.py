@@ -13,19 +13,19 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from tapeline.pipeline.answer import Answer, Chunk, read_answer
-from tapeline.pipeline.flatten import flatten_completion, rebuild_completion
-from tapeline.pipeline.jsontext import NOT_JSON, canonical, loads
-from tapeline.pipeline.payloads import restore
-from tapeline.pipeline.question import Question, read_question
-from tapeline.pipeline.record import CapturedExchange, Record, make_record
-from tapeline.pipeline.redaction import Redactor
-from tapeline.pipeline.schema import EXCHANGES, OUTCOMES
-
-from ..support.captured import IN_ORDER, STOPPED, broken_off, captured
-from ..support.limits import LIMITS, Limits, applied
-from ..test_properties import CODINGS
-from ..test_streams import exact, said
+from tapeline.pipeline.apis.body_reader import Chunk, ParsedResponse, read_response
+from tapeline.pipeline.apis.chat_completions.columns import flatten_completion, rebuild_completion
+from tapeline.pipeline.apis.chat_completions.request import ParsedRequest, read_request
+from tapeline.pipeline.dataset.schema import EXCHANGES, OUTCOMES
+from tapeline.pipeline.records.captured import CapturedExchange
+from tapeline.pipeline.records.record import Record, make_record
+from tapeline.pipeline.wire.base64_payloads import restore
+from tapeline.pipeline.wire.json_text import NOT_JSON, canonical, loads
+from tapeline.pipeline.wire.redaction import Redactor
+from tests.support.journals.captured import IN_ORDER, STOPPED, broken_off, captured
+from tests.support.machine.limits import LIMITS, Limits, applied
+from tests.unit.apis.chat_completions.test_stream import exact, said
+from tests.unit.apis.test_properties import CODINGS
 
 PLAIN = b"00000"
 REDACTOR = Redactor(b"salt", ())
@@ -95,7 +95,7 @@ def check(data: bytes) -> Record:
     case = case_of(data)
     with applied(case.limits):
         _check_answer(case)
-        _check_question(read_question(case.request, case.coding), case)
+        _check_question(read_request(case.request, case.coding), case)
         record = make_record(case.captured(), "recorder-1", REDACTOR)
     assert set(record.row) == {column.name for column in EXCHANGES.columns}
     assert record.row["outcome"] in OUTCOMES
@@ -116,12 +116,14 @@ def _check_answer(case: Case) -> None:
             assert _is_storable(columns[column.name], column.kind), column.name
 
 
-def _read(pieces: list[bytes], case: Case) -> Answer:
+def _read(pieces: list[bytes], case: Case) -> ParsedResponse:
     chunks: list[Chunk] = list(enumerate(pieces))
-    return read_answer(chunks, content_type=case.content_type, content_encoding=case.coding, limit=case.limits.decoded)
+    return read_response(
+        chunks, content_type=case.content_type, content_encoding=case.coding, limit=case.limits.decoded
+    )
 
 
-def _check_question(question: Question, case: Case) -> None:
+def _check_question(question: ParsedRequest, case: Case) -> None:
     stored = {content.content_id: content for content in question.contents}
     for content in question.contents:
         assert loads(content.json) is not NOT_JSON

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..support.crowd import Crowd, ask, completion, connected, stream
-from ..support.processes import MEBIBYTE, resident, sealing_processes
-from ..support.recorder import RunningRecorder, query
-from ..support.smalldisk import SmallDisk, small_disk
+from tests.support.clients.crowd import Crowd, ask, completion, connected, stream
+from tests.support.machine.smalldisk import SmallDisk, small_disk
+from tests.support.processes.linux import MEBIBYTE, resident, sealing_processes
+from tests.support.processes.recorder import RunningRecorder, query
 
 STREAMS = 1_000
 STEPS = (1_000, 10_000, 100_000)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .run import torture
+from tests.torture.run import torture
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_CHARACTERS = 400

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from random import Random
 
-from ..support.wire import DONE, FINISH, event
+from tests.support.clients.wire import DONE, FINISH, event
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from .answers import kind_of, request_body, text_within
-from .books import Books, Entry
+from tests.torture.answers import kind_of, request_body, text_within
+from tests.torture.books import Books, Entry
 
 #: What a kill may cost, as the README says it.
 KEPT_SECONDS = 0.2

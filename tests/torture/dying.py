@@ -53,7 +53,7 @@ def main() -> int:
         holder.connect = lambda *args, **options: _Connection(connect(*args, **options), name, count)
     else:
         setattr(holder, name, count.guard(getattr(holder, name)))
-    from tapeline.pipeline.cli import main as tapeline
+    from tapeline.pipeline.cli.main import main as tapeline
 
     return tapeline(sys.argv[5:])
 

@@ -19,8 +19,8 @@ from random import Random
 from typing import Self
 from urllib.parse import urlsplit
 
-from ..support.recorder import TAPELINE, RunningRecorder, clean_environment
-from .books import Books
+from tests.support.processes.recorder import TAPELINE, RunningRecorder, clean_environment
+from tests.torture.books import Books
 
 KINDS = ("recorder", "sealing", "recorder and sealing", "load")
 _BEFORE_KILL_SECONDS = (0.2, 1.2)

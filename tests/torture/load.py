@@ -16,9 +16,9 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Self
 
-from ..support.wire import PATH
-from .answers import KINDS, answer_pieces, kind_of, request_body
-from .books import Books, Entry
+from tests.support.clients.wire import PATH
+from tests.torture.answers import KINDS, answer_pieces, kind_of, request_body
+from tests.torture.books import Books, Entry
 
 CLIENTS = 12
 _RETRY_SECONDS = 0.02

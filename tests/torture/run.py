@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from ..support.recorder import query, tapeline
-from .books import Books
-from .comparing import KEPT_SECONDS, ROWS, WITHOUT_CONTENT, Verdict, compare
-from .killing import KINDS, Killer
-from .load import Load
+from tests.support.processes.recorder import query, tapeline
+from tests.torture.books import Books
+from tests.torture.comparing import KEPT_SECONDS, ROWS, WITHOUT_CONTENT, Verdict, compare
+from tests.torture.killing import KINDS, Killer
+from tests.torture.load import Load
 
 
 def torture(data: Path, kills: int, seed: int, kept_seconds: float = KEPT_SECONDS) -> tuple[Verdict, Counter[str]]:

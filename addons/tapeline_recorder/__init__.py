@@ -1,0 +1,1 @@
+"""What runs inside mitmproxy: it takes exchanges down as they pass. Standard library and mitmproxy alone."""

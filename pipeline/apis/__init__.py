@@ -1,0 +1,1 @@
+"""What each provider API says: bytes in, values out."""

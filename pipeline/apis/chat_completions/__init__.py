@@ -1,0 +1,1 @@
+"""OpenAI chat completions, and the dialects of it that other providers speak."""

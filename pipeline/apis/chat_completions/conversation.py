@@ -1,0 +1,135 @@
+"""Names the points that a conversation's history passes, so that a request finds the exchange that it goes on from.
+
+A client that goes on with a conversation sends what was said so far: the earlier request's messages, the answer it
+got, and what came since. A key is a hash of all that was said up to an answer. An exchange has the keys of its
+answers, a later one those of the answers in its history, and where two are equal the one goes on from the other.
+What clients change on the way from an answer to their history makes no difference: see `_said`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from ...wire.json_text import NOT_JSON, JsonObject, content_hash, loads
+
+# Marks of where a provider shall cache move along as a conversation grows, and say nothing.
+_CACHE_MARK = "cache_control"
+
+
+@dataclass(frozen=True)
+class History:
+    """What was said, in the order of a request's messages."""
+
+    #: A key for each answer in it, in their order. One with calls that have ids has a second key with the ids after
+    #: the first: by it answers that say the same are told apart, where client and provider keep ids.
+    keys: list[int]
+    state: bytes
+
+    def answered(self, message: Any) -> list[int]:
+        """The keys of the history that has this answer next; none for an answer that says nothing."""
+        return _answer(self.state, message)[1] if isinstance(message, dict) else []
+
+
+def read_history(messages: list[Any], content_ids: list[str]) -> History:
+    """The history in a request's messages; `content_ids` are their hashes, which serve where nothing is left out."""
+    state = b""
+    keys: list[int] = []
+    for message, content_id in zip(messages, content_ids, strict=True):
+        if isinstance(message, dict) and message.get("role") == "assistant":
+            state, more = _answer(state, message)
+            keys += more
+        else:
+            state = _advance(state, _kept_hash(message, content_id))
+    return History(keys, state)
+
+
+def answer_keys(history: History, completion: JsonObject | None) -> list[int]:
+    """The keys of a completion's choices, each once."""
+    choices = completion.get("choices") if completion is not None else None
+    if not isinstance(choices, list):
+        return []
+    keys = [key for choice in choices if isinstance(choice, dict) for key in history.answered(choice.get("message"))]
+    return list(dict.fromkeys(keys))
+
+
+def _answer(state: bytes, message: JsonObject) -> tuple[bytes, list[int]]:
+    """The state after an answer, and its keys."""
+    text, calls = _said(message)
+    state = _advance(state, content_hash(["assistant", text, calls]))
+    if not text and not calls:
+        return state, []
+    ids = [call_id for call in _calls(message) if isinstance(call_id := call.get("id"), str) and call_id]
+    return state, [_key(state), *([_key(_advance(state, content_hash(ids)))] if ids else [])]
+
+
+def _advance(state: bytes, content_id: str) -> bytes:
+    return sha256(state + content_id.encode("ascii")).digest()
+
+
+def _key(state: bytes) -> int:
+    return int.from_bytes(state[:8], "big", signed=True)
+
+
+def _kept_hash(message: Any, content_id: str) -> str:
+    """The hash of a message that a client wrote, less cache marks, and the same for one text as a string or a part."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list):
+        return content_hash(_unmarked(message)) if isinstance(message, dict) and _CACHE_MARK in message else content_id
+    parts = [_unmarked(part) for part in content]
+    return content_hash({**_unmarked(message), "content": _plain(parts)})
+
+
+def _unmarked(value: Any) -> Any:
+    return {name: member for name, member in value.items() if name != _CACHE_MARK} if isinstance(value, dict) else value
+
+
+def _plain(parts: list[Any]) -> Any:
+    is_one_text = len(parts) == 1 and isinstance(parts[0], dict) and parts[0].keys() == {"type", "text"}
+    return parts[0]["text"] if is_one_text and parts[0]["type"] == "text" else parts
+
+
+def _said(message: JsonObject) -> tuple[str, list[Any]]:
+    """What an answer says: its text and its calls, less what clients drop, add or rewrite in their histories.
+
+    They drop reasoning, annotations and fields of the provider's, trim the text, send it in parts, write the
+    arguments' JSON anew, and some give calls ids of their own.
+    """
+    text = "".join(_texts(message.get("content"))).strip()
+    audio = message.get("audio")
+    if not text:
+        text = "".join(_texts(message.get("refusal"))).strip()
+    if not text and isinstance(audio, dict):
+        # In a history an answer in audio is its id.
+        text = "".join(_texts(audio.get("id")))
+    return text, [_call(call) for call in _calls(message)]
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            text = part.get("text", part.get("refusal")) if isinstance(part, dict) else None
+            if isinstance(text, str):
+                yield text
+
+
+def _calls(message: JsonObject) -> list[JsonObject]:
+    calls = message.get("tool_calls")
+    if isinstance(calls, list) and calls:
+        return [call for call in calls if isinstance(call, dict)]
+    legacy = message.get("function_call")
+    return [{"function": legacy}] if isinstance(legacy, dict) else []
+
+
+def _call(call: JsonObject) -> list[Any]:
+    body = call.get("function", call.get("custom"))
+    if not isinstance(body, dict):
+        return [None, None]
+    arguments = body.get("arguments", body.get("input"))
+    if isinstance(arguments, str) and (value := loads(arguments)) is not NOT_JSON:
+        arguments = value
+    return [body.get("name"), arguments]

@@ -1,0 +1,1 @@
+"""The Parquet files: their columns and how they are written."""

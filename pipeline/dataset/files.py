@@ -1,0 +1,98 @@
+"""Keeps the datasets' files: one a batch and UTC day, each whole or not there at all.
+
+What the rows say is decided before, their bytes are `parquet`'s, and reading them is the warehouse's, or any engine's.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .schema import Dataset
+
+Row = dict[str, Any]
+
+
+def write_batch(
+    root: Path, dataset: Dataset, name: str, rows: Iterable[Row], day_of: Callable[[Row], datetime]
+) -> list[Path]:
+    """Write the rows of a batch, a file for each UTC day, under names that a repeated batch would use again.
+
+    Raises DataError when the disk does not take a file; no file is half there then.
+    """
+    from .parquet import compact, file_of
+
+    days: dict[str, list[Row]] = {}
+    for row in rows:
+        days.setdefault(day_of(row).date().isoformat(), []).append(compact(dataset, row))
+    paths = []
+    for day in sorted(days):
+        path = root / f"date={day}" / f"{name}.parquet"
+        _write_file(path, file_of(dataset, days.pop(day)))
+        paths.append(path)
+    return paths
+
+
+def written_batches(root: Path, recorder_id: str) -> int:
+    """The highest number of a batch that a dataset has of a recorder's journal; 0 without one."""
+    return max((number for number, _ in _batches(root, recorder_id)), default=0)
+
+
+def written_values(root: Path, recorder_id: str, column: str) -> set[str]:
+    """A column of all batches that a dataset has of a recorder's journal; of files that cannot be read, nothing."""
+    from .parquet import column_of
+
+    return set().union(*(column_of(path, column) for _, path in _batches(root, recorder_id)))
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write a private file so that it is on the disk under its name whole, or not at all. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _batches(root: Path, recorder_id: str) -> Iterator[tuple[int, Path]]:
+    for path in root.glob(f"date=*/{glob.escape(recorder_id)}-*.parquet"):
+        number = path.stem.removeprefix(f"{recorder_id}-")
+        if number.isdecimal():
+            yield int(number), path
+
+
+def _write_file(path: Path, data: memoryview) -> None:
+    try:
+        for folder in (path.parent.parent, path.parent):
+            # One by one: `parents` would give the folder in between the mode that the umask leaves.
+            folder.mkdir(mode=0o700, exist_ok=True)
+        write_whole(path, data)
+        # The journal forgets what it holds once this returns: the folders' names must be on the disk by then, too.
+        for folder in (path.parent.parent, path.parent.parent.parent):
+            _sync_folder(folder)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}. Free or change the disk, then load.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows keeps names with their files and opens no folder.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Recorded exchanges played again: sent to a provider, or answered to a client."""

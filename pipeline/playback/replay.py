@@ -1,0 +1,152 @@
+"""Asks a recording's requests again, so that their answers are a recording of their own.
+
+What is sent is planned in `replay_plan` and goes out by `sending`; here the recordings are read, before and after, and
+the recorder stands between. What was answered is known from the new recording alone: so a replay that was killed goes
+on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import duckdb
+
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.addons.tapeline_recorder.journal import is_locked
+
+from ..errors import DataError, UsageError
+from ..proxy.modes import reverse_mode
+from ..proxy.recorder_process import recorder
+from ..reports.run import Table
+from ..sealing.journal import open_journal_for_sealing
+from ..warehouse.exchanges import read_contents, read_rows
+from ..warehouse.query import fetch
+from .replay_plan import Plan, answered_marks, has_other_changes, plan_replay
+from .sender import Sent, Target, send_all
+
+STILL_RECORDING_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_CHAT = "/chat/completions"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is to be asked again, of whom, and how; `run` may hold `*`, `new_run` is the new recording's label."""
+
+    run: str
+    upstream: str
+    new_run: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    repeat: int = 1
+    concurrency: int = 1
+    speed: float = 0.0
+    resume: bool = False
+
+    def target(self, recorder_address: str, key: str | None) -> Target:
+        """Where the recorder takes requests for the upstream."""
+        _, base_path = reverse_mode(self.upstream)
+        query = urlsplit(self.upstream).query
+        return Target(f"{recorder_address}{base_path}{_CHAT}{f'?{query}' if query else ''}", key)
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, replay: Replay) -> Plan:
+    """Plan what is still to be sent. Raises UsageError for runs and an upstream that do not fit."""
+    reverse_mode(replay.upstream)
+    if replay.run == replay.new_run:
+        raise UsageError(f"Run {replay.run!r} cannot be recorded into itself: name another with --run.")
+    rows = [row for row in read_rows(connection, replay.run) if row["run"] != replay.new_run]
+    recorded = _recorded(connection, replay.new_run)
+    if recorded and not replay.resume:
+        raise UsageError(f"Run {replay.new_run!r} is there: go on with it by --resume, or name another with --run.")
+    if has_other_changes(recorded, replay.changes):
+        raise UsageError(f"Run {replay.new_run!r} was sent with other changes: give the same, or another --run.")
+    plan = plan_replay(rows, read_contents(connection, rows), replay.changes, replay.repeat)
+    if plan.refused and not plan.sendings:
+        raise UsageError(
+            f"No request of run {replay.run!r} can be sent again: the first of {len(plan.refused):,} cannot because "
+            f"{plan.refused[0].reason}."
+        )
+    answered = answered_marks(recorded)
+    plan.sendings = [sending for sending in plan.sendings if sending.mark not in answered]
+    return plan
+
+
+def send(directory: DataDirectory, replay: Replay, plan: Plan, key: str | None) -> Generator[Sent]:
+    """Send what is planned through a recorder; gives each request as it ends."""
+    with recorder(directory.root, replay.new_run, "--upstream", replay.upstream) as address:
+        yield from send_all(plan, replay.target(address, key), concurrency=replay.concurrency, speed=replay.speed)
+
+
+def count_unanswered(connection: duckdb.DuckDBPyConnection, replay: Replay, plan: Plan) -> int:
+    """How many of the planned requests the new recording has no answer to."""
+    answered = answered_marks(_recorded(connection, replay.new_run))
+    return sum(sending.mark not in answered for sending in plan.sendings)
+
+
+def wait_until_recorded(directory: DataDirectory, run: str) -> None:
+    """Wait for recorders that still write this run. Raises DataError for one that goes on."""
+    deadline = time.monotonic() + STILL_RECORDING_SECONDS
+    while any(_writes(directory, recorder_id, run) for recorder_id in directory.recorder_ids()):
+        if time.monotonic() > deadline:
+            raise DataError(f"Run {run!r} is still being recorded: end its recorder, then resume.")
+        time.sleep(_POLL_SECONDS)
+
+
+def plan_table(plan: Plan) -> Table:
+    """What would be sent, a line a model, with the tokens that it took when it was recorded and what these cost.
+
+    Where another model is asked, they are priced as that model's, if the connection that planned shows such prices.
+    """
+    columns = ["model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by", "cost_usd", "priced"]
+    cost = "what_if_cost_usd" if "model" in plan.changes else "cost_usd"
+    models: dict[str, list[dict[str, Any]]] = {}
+    for sending in plan.sendings:
+        model = plan.changes.get("model", sending.row["model"])
+        models.setdefault(str(model) if model is not None else "", []).append(sending.row)
+    rows = [
+        (
+            model,
+            len(members),
+            _sum(members, "prompt_tokens"),
+            _sum(members, "completion_tokens"),
+            sum(row["prompt_tokens"] is not None for row in members),
+            _sum(members, cost),
+            sum(row[cost] is not None for row in members),
+        )
+        for model, members in sorted(models.items())
+    ]
+    title = (
+        f"{len(plan.sendings):,} requests would be sent and {len(plan.refused):,} cannot be; "
+        "tokens are those of the recording, costs an estimate by them."
+    )
+    return Table("replay", title, columns, rows)
+
+
+def _sum(rows: list[dict[str, Any]], column: str) -> Any:
+    reported = [row[column] for row in rows if row[column] is not None]
+    return sum(reported) if reported else None
+
+
+def _recorded(connection: duckdb.DuckDBPyConnection, run: str) -> list[dict[str, Any]]:
+    """What of a new recording tells which requests were answered."""
+    columns, rows = fetch(
+        connection,
+        "SELECT status_code, outcome, request_headers FROM stored.exchanges WHERE run = $run",
+        {"run": run},
+    )
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _writes(directory: DataDirectory, recorder_id: str, run: str) -> bool:
+    if not is_locked(directory.recorder_lock(recorder_id)):
+        return False
+    try:
+        with closing(open_journal_for_sealing(directory.journal(recorder_id))) as journal:
+            return journal.about.get("run") == run
+    except DataError:
+        return False  # It ended just now, or sealing will say what is wrong with it.

@@ -1,0 +1,171 @@
+"""Keeps prices and costs in the warehouse up to date with what is recorded, with the user's file and with the list.
+
+Prices are looked up for each kind of call that was recorded, not for each call, and joined with the calls. What holds
+for all stands in `stored.rates` and `stored.costs`; what one query asks for stands in tables of its connection and
+changes nothing for others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import duckdb
+
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+
+from ..errors import DataError, UsageError
+from ..warehouse import database
+from . import provider_tables
+from .entries import BUILT_IN
+from .price_book import PriceBook
+from .price_list import list_version
+from .prices_file import FILE_NAME, PricesFile, read_prices_file
+from .rates import Call, NoPrice, Price, row_of
+
+_CALLS = (
+    "SELECT DISTINCT host, port, provider, coalesce(model, ''), coalesce(response_model, ''), "
+    "coalesce(served_service_tier, '') FROM stored.exchanges WHERE rowid >= $first"
+)
+_KNOWN = "SELECT DISTINCT host, port, provider, model, response_model, tier FROM stored.rates"
+# What is worked out at once: memory does not grow with what is recorded.
+_MOST_AT_ONCE = 500_000
+
+
+def own_prices_file(directory: DataDirectory) -> PricesFile | None:
+    """The file in the data directory. Raises UsageError where it is wrong."""
+    path = directory.root / FILE_NAME
+    return read_prices_file(path) if path.exists() else None
+
+
+def is_up_to_date(connection: duckdb.DuckDBPyConnection, file: PricesFile | None) -> bool:
+    """Whether the stored prices are those of this file and the list, for all that is loaded."""
+    sql = "SELECT prices, files = (SELECT count(*) FROM stored.files) FROM stored.pricing"
+    try:
+        row = connection.execute(sql).fetchone()
+    except duckdb.CatalogException as error:
+        raise DataError(
+            "Another version of Tapeline made the warehouse: it must be written to serve this one."
+        ) from error
+    return row == (_identity(file), True)
+
+
+def bring_up_to_date(directory: DataDirectory, file: PricesFile | None) -> None:
+    """Look up the prices of all that is loaded and work out its costs, where that was not done yet."""
+    with database.querying(directory) as connection:
+        if is_up_to_date(connection, file):
+            return
+    with database.changing(directory) as connection:
+        connection.execute("BEGIN")
+        if _prices_of(connection) != _identity(file):
+            connection.execute("DELETE FROM stored.rates; DELETE FROM stored.costs")
+        first = _first_without_cost(connection)
+        calls = _calls(connection, f"{_CALLS} EXCEPT {_KNOWN}", first)
+        _insert(connection, "stored.rates", _rows(PriceBook(file), calls))
+        _work_out(connection, "stored.costs", "stored.rates", first=first)
+        connection.execute("DELETE FROM stored.pricing")
+        connection.execute(
+            "INSERT INTO stored.pricing SELECT $prices, count(*) FROM stored.files", {"prices": _identity(file)}
+        )
+        connection.execute("COMMIT")
+
+
+def use_prices(connection: duckdb.DuckDBPyConnection, file: PricesFile | None, as_of: datetime | None = None) -> None:
+    """Let this connection, and no other, see costs by a file, and as if all calls were made on another day."""
+    if is_up_to_date(connection, file):
+        if as_of is None:
+            return
+        connection.execute("CREATE TEMP VIEW rates_here AS FROM stored.rates")
+    else:
+        _make_rates(connection, "rates_here", _rows(PriceBook(file), _calls(connection)))
+    connection.execute("CREATE TEMP TABLE costs_here AS FROM stored.costs LIMIT 0")
+    _work_out(connection, "costs_here", "rates_here", as_of)
+    connection.execute("SET VARIABLE costs = 'costs_here'")
+
+
+def use_model(
+    connection: duckdb.DuckDBPyConnection, file: PricesFile | None, model: str, as_of: datetime | None = None
+) -> None:
+    """Let this connection see what every call would have cost on another model. Raises UsageError for an unknown one.
+
+    Where a price of cached tokens, or of writing them, is not listed, they cost as any input: the model has no cache.
+    """
+    try:
+        prices = PriceBook(file).prices_of(model)
+    except NoPrice as reason:
+        raise UsageError(
+            f"--model {model}: {reason}. Write provider/model (openai/gpt-4o-mini), or give its prices in {FILE_NAME}."
+        ) from reason
+    rows = [row_of(call, _without_cache(price)) for call in _calls(connection) for price in prices]
+    _make_rates(connection, "rates_of_model", rows)
+    connection.execute("CREATE TEMP TABLE costs_on_model AS FROM stored.no_what_if LIMIT 0")
+    _work_out(connection, "costs_on_model", "rates_of_model", as_of, columns="number, cost_usd AS what_if_cost_usd")
+    connection.execute("SET VARIABLE what_if_costs = 'costs_on_model'")
+
+
+def _first_without_cost(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the first exchange whose costs are not worked out: those of all before it are."""
+    (first,) = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM stored.costs").fetchall()[0]
+    return int(first)
+
+
+def _work_out(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    rates: str,
+    as_of: datetime | None = None,
+    *,
+    columns: str = "*",
+    first: int = 0,
+) -> None:
+    """Write to a table what the exchanges from the first on cost by the rates of another."""
+    (end,) = connection.execute("SELECT coalesce(max(rowid) + 1, 0) FROM stored.exchanges").fetchall()[0]
+    for start in range(first, end, _MOST_AT_ONCE):
+        connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT {columns} FROM stored.computed('{rates}', $as_of, $first, $end)",  # noqa: S608
+            {"as_of": as_of, "first": start, "end": start + _MOST_AT_ONCE},
+        )
+
+
+def _make_rates(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
+    """A table of rates that this connection alone sees."""
+    connection.execute(f"CREATE TEMP TABLE {name} AS FROM stored.rates LIMIT 0")
+    _insert(connection, name, rows)
+
+
+def _prices_of(connection: duckdb.DuckDBPyConnection) -> str | None:
+    row = connection.execute("SELECT prices FROM stored.pricing").fetchone()
+    return row[0] if row else None
+
+
+def _identity(file: PricesFile | None) -> str:
+    """Tells these prices from those by another list, file or table of ours."""
+    ours = {name: value for name, value in vars(provider_tables).items() if name.isupper()}
+    return sha256(repr((list_version(), file and file.version, BUILT_IN, ours)).encode()).hexdigest()
+
+
+def _calls(connection: duckdb.DuckDBPyConnection, sql: str = _CALLS, first: int = 0) -> list[Call]:
+    """The kinds of calls from one on."""
+    return [Call(*row) for row in connection.execute(sql, {"first": first}).fetchall()]
+
+
+def _rows(book: PriceBook, calls: list[Call]) -> list[dict[str, Any]]:
+    return [row_of(call, price) for call in calls for price in book.prices(call)]
+
+
+def _without_cache(price: Price) -> Price:
+    units = price.units
+    cache_write = units.input if units.cache_write is None else units.cache_write
+    cache_write_1h = cache_write if units.cache_write_1h is None else units.cache_write_1h
+    cached = units.input if units.cached is None else units.cached
+    return replace(price, units=replace(units, cached=cached, cache_write=cache_write, cache_write_1h=cache_write_1h))
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    columns = ", ".join(f'unnest(${name}) AS "{name}"' for name in rows[0])
+    values = {name: [row[name] for row in rows] for name in rows[0]}
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}", values)

@@ -1,0 +1,1 @@
+"""`tapeline record`: mitmproxy with the recorder in it."""

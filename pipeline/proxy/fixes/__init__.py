@@ -1,0 +1,1 @@
+"""Corrections to mitmproxy: traffic that runs through it hangs or loses something without them."""

@@ -1,0 +1,1 @@
+"""One captured exchange becomes one row."""

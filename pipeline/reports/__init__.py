@@ -1,0 +1,1 @@
+"""Reports: what they are, how they run and how they look."""

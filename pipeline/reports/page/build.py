@@ -1,0 +1,54 @@
+"""Runs reports for a page, and finds the calls that it shows as waterfalls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import duckdb
+
+from ...warehouse.query import Filters, fetch, set_filters
+from ..definition import Report
+from ..run import run_report
+from .document import page
+from .waterfall import COLUMNS, waterfall
+
+#: Reports in the order of the page; others follow by name.
+FIRST = ("overview", "cost", "usage", "latency", "stalls", "answers", "finish-reasons", "errors", "rate-limits")
+# The calls to choose from: those that took longest, and the latest.
+_SLOWEST = _LATEST = 40
+_CALLS = f"""
+SELECT {", ".join(COLUMNS)} FROM exchanges
+WHERE exchange_id IN (SELECT exchange_id FROM exchanges ORDER BY ended_us DESC NULLS LAST, exchange_id LIMIT {_SLOWEST})
+   OR exchange_id IN (SELECT exchange_id FROM exchanges ORDER BY started_at DESC, exchange_id LIMIT {_LATEST})
+ORDER BY ended_us DESC NULLS LAST, exchange_id
+"""  # noqa: S608 - names and numbers of ours
+
+
+def page_of(connection: duckdb.DuckDBPyConnection, reports: Iterable[Report], filters: Filters) -> str:
+    """One page of these reports under the same filters, and of calls if there are several reports.
+
+    Raises UsageError for what a report cannot do, DataError for SQL that fails.
+    """
+    ordered = sorted(reports, key=lambda report: FIRST.index(report.name) if report.name in FIRST else len(FIRST))
+    tables = [run_report(connection, report, _that_apply(report, filters)) for report in ordered]
+    title = tables[0].title if len(tables) == 1 else "Tapeline: what was called, what it took, what it cost"
+    calls = _calls(connection, filters) if len(tables) > 1 else []
+    # Of none that has rows the first one says why: nothing matches, or all was lost.
+    return page(title, [table for table in tables if table.rows] or tables[:1], calls)
+
+
+def _that_apply(report: Report, filters: Filters) -> Filters:
+    """Filters on prices and groups, where the report knows them."""
+    return replace(
+        filters,
+        by=filters.by if report.by else (),
+        prices_as_of=filters.prices_as_of if report.shows_money else None,
+    )
+
+
+def _calls(connection: duckdb.DuckDBPyConnection, filters: Filters) -> list[dict[str, Any]]:
+    set_filters(connection, filters)
+    columns, rows = fetch(connection, _CALLS)
+    return [waterfall(dict(zip(columns, row, strict=True))) for row in rows]

@@ -1,0 +1,116 @@
+"""Runs reports on the warehouse, under filters.
+
+What a report shows is decided by its text (`report_text`), and how it looks by `render`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import zip_longest
+from typing import Any
+
+import duckdb
+
+from ..errors import DataError, UsageError
+from ..warehouse.query import Filters, coverage, fetch, look_at_prices, set_filters, single_row
+from .definition import GROUPS, Report, Value
+
+#: Columns of the view `grouped`: they take the name of what stands in them.
+GROUP_COLUMNS = ("group_1", "group_2")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A report's answer."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    filters: dict[str, Any] = field(default_factory=dict)
+    coverage: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Value] = field(default_factory=dict)
+    help: str = ""
+    charts: tuple[str, ...] = ()
+
+
+def run_report(connection: duckdb.DuckDBPyConnection, report: Report, filters: Filters) -> Table:
+    """Run a report. Raises UsageError for what it cannot do or an unknown run, DataError for SQL that fails."""
+    check_filters(report, filters)
+    values = values_of(report, filters)
+    by = filters.by or report.by
+    chosen = set_filters(connection, filters)
+    for number, name in enumerate(GROUP_COLUMNS):
+        connection.execute(f"SET VARIABLE {name} = $name", {"name": by[number] if number < len(by) else None})
+    basis = coverage(connection)
+    try:
+        look_at_prices(connection, report.shows_money)
+        columns, rows = fetch(connection, report.sql, values)
+        if report.shows_money:
+            basis["cost"] = single_row(connection, "coverage_cost")
+    except duckdb.Error as error:
+        raise DataError(f"Report {report.file or report.name} failed: {error}") from error
+    charts = report.charts
+    if report.by:
+        columns, rows = _named_groups(columns, rows, by)
+        charts = tuple(_named_chart(line, by) for line in charts)
+    return Table(report.name, report.title, columns, rows, chosen, basis, values, report.help, charts)
+
+
+def values_of(report: Report, filters: Filters) -> dict[str, Value]:
+    """The report's parameters, those given and the defaults of the others.
+
+    Raises UsageError for one that it does not have, one that it lacks, and one that cannot be read.
+    """
+    known = {param.name: param for param in report.params}
+    if unknown := [name for name in filters.params if name not in known]:
+        there = f"It takes: {', '.join(known)}." if known else "It takes none."
+        raise UsageError(f"Report {report.name} has no parameter {unknown[0]!r}. {there}")
+    values = {name: param.default for name, param in known.items()}
+    values |= {name: known[name].read(text) for name, text in filters.params.items()}
+    if lacking := [name for name, value in values.items() if value is None]:
+        raise UsageError(f"Report {report.name} needs --param {lacking[0]}=..., {known[lacking[0]].help or 'a value'}.")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def check_filters(report: Report, filters: Filters) -> None:
+    """Raises UsageError for what this report cannot do."""
+    if filters.prices_as_of is not None and not report.shows_money:
+        raise UsageError(f"Report {report.name} shows no money: leave --prices-as-of out.")
+    if filters.other_model is None and report.compares_prices:
+        raise UsageError(f"Report {report.name} needs another model, as in --model openai/gpt-4o-mini.")
+    if filters.by and not report.by:
+        raise UsageError(f"Report {report.name} takes no --by.")
+    for name in filters.by:
+        if name not in GROUPS:
+            raise UsageError(f"--by {name}: there is no such group. There are: {', '.join(GROUPS)}.")
+    if len(filters.by) > len(GROUP_COLUMNS) or len(set(filters.by)) < len(filters.by):
+        raise UsageError(f"--by takes one name, or two that differ, not {', '.join(filters.by)}.")
+
+
+def _named_groups(
+    columns: list[str], rows: list[tuple[Any, ...]], by: tuple[str, ...]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The groups' columns under the groups' names, days as days; one that nothing is grouped by is left out."""
+    names = dict(zip(GROUP_COLUMNS, by, strict=False))
+    kept = [at for at, column in enumerate(columns) if column not in GROUP_COLUMNS or column in names]
+    days = {at for at in kept if names.get(columns[at]) == "day"}
+    return [names.get(columns[at], columns[at]) for at in kept], [
+        tuple(_day(row[at]) if at in days else row[at] for at in kept) for row in rows
+    ]
+
+
+def _day(value: Any) -> Any:
+    """The day that a group is; a report of the user's own may have totals among the days."""
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _named_chart(line: str, by: tuple[str, ...]) -> str:
+    """A chart's line under the groups' names; a group that there is not gives no color."""
+    for column, name in zip_longest(GROUP_COLUMNS, by):
+        line = line.replace(f" color={column}", "") if name is None else line.replace(column, name)
+    return line

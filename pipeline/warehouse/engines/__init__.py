@@ -1,0 +1,1 @@
+"""One file an engine: its types, its connections, its errors."""

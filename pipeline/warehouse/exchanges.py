@@ -1,0 +1,98 @@
+"""Reads one exchange out of the warehouse whole: the request as it was sent and the answer as it was assembled.
+
+Content that is stored once is put back in its place. How it is shown is `commands`' and `render`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from ..apis.chat_completions.columns import rebuild_completion
+from ..apis.chat_completions.request import rebuild_request
+from ..errors import UsageError
+from ..wire.base64_payloads import payload_ids
+from ..wire.json_text import JsonObject, loads
+from .query import Filters, fetch, set_filters
+
+
+def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> JsonObject:
+    """The row of the exchange whose id begins, or ends, so. Raises UsageError when none does, or several do."""
+    columns, rows = fetch(
+        connection,
+        "SELECT * FROM stored.priced WHERE starts_with(exchange_id, $part) OR ends_with(exchange_id, $part) "
+        "ORDER BY exchange_id LIMIT 2",
+        {"part": prefix.lower()},
+    )
+    if not rows:
+        raise UsageError(f"There is no exchange {prefix!r}. `tapeline tail` and `tapeline sql` show their ids.")
+    if len(rows) > 1:
+        raise UsageError(f"Several exchanges match {prefix!r}: give more of the id.")
+    return dict(zip(columns, rows[0], strict=True))
+
+
+def request_of(connection: duckdb.DuckDBPyConnection, row: JsonObject) -> Any:
+    """The request's JSON as it was sent, or its text where it was none; lists that were not stored are missing."""
+    return rebuild_request(row, lambda content_id: _content(connection, content_id))
+
+
+def response_of(row: JsonObject) -> Any:
+    """The completion, reassembled; without one the error, and without one the text of the body."""
+    completion = rebuild_completion(row)
+    if completion is not None:
+        return completion
+    return loads(row["error_raw"]) if row["error_raw"] is not None else row["response_text"]
+
+
+def _content(connection: duckdb.DuckDBPyConnection, content_id: str) -> Any:
+    found = connection.execute(
+        "SELECT json FROM content WHERE content_id = $content_id", {"content_id": content_id}
+    ).fetchone()
+    return loads(found[0]) if found else None
+
+
+def latest_exchanges(
+    connection: duckdb.DuckDBPyConnection, after: int | None, most: int
+) -> tuple[int, list[JsonObject]]:
+    """Exchanges in the order of their loading: those after a row number, or without one the last `most`.
+
+    Gives the number to go on from and the rows.
+    """
+    count = connection.execute("SELECT coalesce(max(rowid), -1) FROM stored.exchanges").fetchone()
+    last = int(count[0]) if count else -1
+    # A warehouse that was made anew counts its rows anew.
+    first = last - most if after is None or after > last else after
+    columns, rows = fetch(
+        connection,
+        "SELECT * FROM exchanges "
+        "WHERE exchange_id IN (SELECT exchange_id FROM stored.exchanges WHERE rowid > $first AND rowid <= $last) "
+        "ORDER BY started_at, exchange_id",
+        {"first": first, "last": last},
+    )
+    return last, [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def read_rows(connection: duckdb.DuckDBPyConnection, run: str) -> list[JsonObject]:
+    """The exchanges of a run in their order; `*` in its name stands for anything. Raises UsageError."""
+    set_filters(connection, Filters(run=run))
+    columns, rows = fetch(connection, "SELECT * FROM exchanges ORDER BY started_at, exchange_id")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def read_contents(connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> dict[str, str]:
+    """The JSON of all that these requests hold, payloads included, by its id."""
+    ids: set[str] = set()
+    for row in rows:
+        ids |= {*(row["message_ids"] or ()), row["tools_id"], row["functions_id"]} - {None}
+    contents = _json_of(connection, ids)
+    return contents | _json_of(connection, set().union(*map(payload_ids, contents.values())))
+
+
+def _json_of(connection: duckdb.DuckDBPyConnection, ids: set[str]) -> dict[str, str]:
+    _, found = fetch(
+        connection,
+        "SELECT content_id, json FROM content WHERE content_id IN (SELECT unnest($ids)) AND json IS NOT NULL",
+        {"ids": sorted(ids)},
+    )
+    return dict(found)

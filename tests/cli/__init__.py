@@ -1,0 +1,1 @@
+"""Commands as their users see them: stdout, stderr and the exit code."""

@@ -1,0 +1,84 @@
+"""What is in the repository is what is installed, and what is installed is enough."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import ROOT
+
+pytestmark = pytest.mark.slow
+
+FOLDERS = ("addons", "pipeline", "queries")
+SHIPPED = (".py", ".sql", ".cjs", ".css", ".html", ".js")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in tracked():
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return next(folder.glob("*.whl"))
+
+
+def tracked() -> list[str]:
+    """Files of the work tree that git knows or would add."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [name for name in listed if (ROOT / name).is_file()]
+
+
+def test_the_wheel_holds_every_file_of_the_three_folders_and_nothing_else(wheel: Path) -> None:
+    expected = {f"tapeline/{name}" for name in tracked() if name.split("/")[0] in FOLDERS and name.endswith(SHIPPED)}
+    with zipfile.ZipFile(wheel) as archive:
+        present = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert present == expected
+
+
+def test_no_host_of_a_registry_stands_in_the_lock() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_the_lock_names_every_dependency() -> None:
+    locked = {re.split(r"[=\s]", line)[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    declared = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requires("tapeline") or []}
+    assert declared <= {name.lower() for name in locked}
+
+
+HEAVY = (
+    "altair", "duckdb", "genai_prices", "mitmproxy", "opentelemetry",
+    "polars", "rapidfuzz", "rich", "scipy", "simplejson",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", HEAVY)
+def test_help_imports_nothing_heavy(module: str) -> None:
+    code = f"import sys; from tapeline.pipeline.cli.main import main; main(['--help']); sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["duckdb", "polars", "click", "tapeline.pipeline"])
+def test_the_recorder_imports_nothing_that_mitmproxy_lacks(module: str) -> None:
+    code = f"import sys; import tapeline.addons.recorder; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_stay_within_a_readers_reach() -> None:
+    long = {
+        name: count
+        for name in tracked()
+        if name.endswith(".py") and (count := len((ROOT / name).read_text().splitlines())) > 400
+    }
+    assert long == {}

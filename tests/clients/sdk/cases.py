@@ -1,0 +1,135 @@
+"""What the SDKs' programs ask: each case is a question to one dialect, asked in one of the SDK's ways.
+
+A case goes to the program as JSON and is found again by its name, which the request carries as `user`. The five
+dialects are the built-in provider's; the ways are the programs' own tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from types import MappingProxyType
+
+from tapeline.pipeline.demo import ANSWERS, DIALECTS, CannedAnswer, JsonObject, Pace, ToolCall
+from tapeline.pipeline.demo.answers import Answers, Choice
+
+HOSTS = {dialect.name: host for host, dialect in DIALECTS.items()}
+# Those that ask for a key.
+LOCKED = tuple(name for name, host in HOSTS.items() if DIALECTS[host].without_key)
+QUESTION = {"role": "user", "content": "Alice and Bob are going to a science fair on 14 March 2026."}
+# How many events a client reads of an answer that then falls silent, before it leaves.
+LEAVES_AFTER = 6
+_SILENCE_MS = 60_000.0
+
+_PROPERTIES = {"city": {"type": "string"}, "unit": {"type": "string"}}
+_WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": _PROPERTIES}}
+TOOLS = [{"type": "function", "function": _WEATHER}]
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "date": {"type": "string"},
+        "participants": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["name", "date", "participants"],
+    "additionalProperties": False,
+}
+EVENT_FORMAT = {"type": "json_schema", "json_schema": {"name": "event", "strict": True, "schema": _EVENT}}
+
+_USAGE = {"stream_options": {"include_usage": True}}
+_LOGPROBS = {"logprobs": True, "top_logprobs": 2}
+# The models are those of the built-in provider's table of answers, and these.
+_ONE_TOOL = Choice(tool_calls=(ToolCall("call_1", "get_weather", '{"city": "Paris"}'),), finish_reason="tool_calls")
+MODELS: Answers = MappingProxyType(
+    {model: tuple(replace(turn, pace=Pace(0, 0)) for turn in turns) for model, turns in ANSWERS.items()}
+    | {
+        "one-tool": (CannedAnswer("a single tool call", (_ONE_TOOL,), pace=Pace(0, 0)),),
+        "silent": (
+            CannedAnswer(
+                "a stream that falls silent",
+                (Choice("One two three four five six seven eight nine ten."),),
+                pace=Pace(0, 0, stall_at=LEAVES_AFTER, stall=_SILENCE_MS),
+            ),
+        ),
+    }
+)
+
+ASKED: dict[str, JsonObject] = {
+    "plain": {"model": "gpt-4o-mini", **_USAGE},
+    "usage not asked for": {"model": "gpt-4o-mini"},
+    "reasoning": {"model": "deepseek-reasoner", **_USAGE},
+    "a tool": {"model": "one-tool", "tools": TOOLS, **_USAGE},
+    "parallel tools": {"model": "gpt-4o", "tools": TOOLS, "parallel_tool_calls": True, **_USAGE},
+    "tool with content": {"model": "gpt-5", "tools": TOOLS, **_USAGE},
+    "function": {"model": "gpt-3.5-turbo", "functions": [_WEATHER], "function_call": "auto", **_USAGE},
+    "three choices": {"model": "qwen3", "n": 3, **_USAGE},
+    "JSON schema": {"model": "gpt-4.1", "response_format": EVENT_FORMAT, **_USAGE},
+    "refusal": {"model": "gpt-4.1-mini", **_USAGE},
+    "annotations": {"model": "gpt-4o-search-preview", **_USAGE},
+    "filtered": {"model": "gpt-4.1-nano", **_USAGE},
+    "cut by length": {"model": "gpt-4o-mini", "max_tokens": 2, **_USAGE},
+    "log probabilities": {"model": "gpt-4o-mini", **_LOGPROBS, **_USAGE},
+    "many scripts, compressed": {"model": "llama-3.3-70b", **_USAGE},
+}
+# Answered with another status than 200.
+REFUSED: dict[str, JsonObject] = {
+    "rate limit": {"model": "demo-429"},
+    "no money": {"model": "demo-402"},
+    "server error": {"model": "demo-500"},
+    "overload": {"model": "demo-503"},
+    "unknown model": {"model": "gpt-4.5"},
+    "bad value": {"model": "gpt-4o-mini", "temperature": 2.5},
+}
+# Streams that do not come to their end, by the outcome that is to be recorded.
+CUT: dict[str, JsonObject] = {
+    "stream_error": {"model": "demo-error-event"},
+    "truncated": {"model": "demo-truncated"},
+    "upstream_aborted": {"model": "demo-reset"},
+}
+# Asked without a key, and left before the end: how is the way's.
+KEYLESS: dict[str, JsonObject] = {"no key": {"model": "gpt-4o-mini"}}
+LEFT: dict[str, JsonObject] = {"left": {"model": "silent"}}
+# The ways that stream are called so in both programs; all others ask for a whole answer.
+_STREAMING = ("streamed", "helper", "left")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question in one way."""
+
+    dialect: str
+    ask: str
+    way: str
+    parameters: JsonObject
+
+    @property
+    def name(self) -> str:
+        return f"{self.dialect}, {self.ask}, {self.way}"
+
+    @property
+    def answer(self) -> str:
+        """What the provider sends, whatever the way."""
+        return f"{self.dialect}, {self.ask}" if self.is_streamed else f"{self.dialect}, {self.ask}, not streamed"
+
+    @property
+    def is_streamed(self) -> bool:
+        return any(word in self.way for word in _STREAMING)
+
+    def order(self) -> JsonObject:
+        """The case as the program gets it."""
+        host = HOSTS[self.dialect]
+        parameters = {
+            name: value for name, value in self.parameters.items() if name != "stream_options" or self.is_streamed
+        }
+        return {
+            "base_url": f"http://{host}{DIALECTS[host].base_path}",
+            "way": self.way,
+            "leaves_after": LEAVES_AFTER,
+            "request": {"messages": [QUESTION], "user": self.name, **parameters},
+        }
+
+
+def cases(asks: dict[str, JsonObject], ways: Iterable[str], dialects: Iterable[str] = tuple(HOSTS)) -> list[Case]:
+    """Each question to each dialect in each way."""
+    return [Case(dialect, ask, way, asks[ask]) for dialect, ask, way in product(dialects, asks, ways)]

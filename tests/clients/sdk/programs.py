@@ -1,0 +1,74 @@
+"""Runs the SDKs' programs: the one in this Python, and the one in node, for which the package is installed first.
+
+A program is asked all cases at once, as starting it takes longer than a hundred answers.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+from tapeline.pipeline.demo import JsonObject
+from tests.support.clients.node_packages import installed
+from tests.support.machine.programs import require
+from tests.support.processes.recorder import clean_environment
+
+HERE = Path(__file__).parent
+NODE = HERE / "node"
+OLDEST_NODE = 20
+RUN_SECONDS = 100
+
+
+@dataclass(frozen=True)
+class Program:
+    """A client program: it gets the path of a file of cases as its last argument and prints what came of them."""
+
+    client: str
+    version: str
+    command: tuple[str, ...]
+    source: Path | None = None
+    """What it reads from stdin, if that is where its source is read from."""
+    folder: Path | None = None
+
+    def ask(self, orders: Sequence[JsonObject], folder: Path, launcher: Sequence[str] = ()) -> list[JsonObject]:
+        """What the SDK made of each order's answer; `launcher` is put before the command."""
+        path = folder / f"{self.client}.json"
+        path.write_text(json.dumps(orders))
+        result = subprocess.run(
+            [*launcher, *self.command, str(path)],
+            input=self.source.read_bytes() if self.source else b"",
+            capture_output=True,
+            timeout=RUN_SECONDS,
+            env=clean_environment(),
+            cwd=self.folder,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr.decode(errors="replace")
+        told: list[JsonObject] = json.loads(result.stdout)
+        assert len(told) == len(orders)
+        return told
+
+
+def python_program() -> Program:
+    return Program("python", openai.__version__, (sys.executable, str(HERE / "python_client.py")))
+
+
+def node_program() -> Program:
+    """The program in node; skips the test where node or the package cannot be had."""
+    command = (require("node"), "--input-type=module", "-")
+    version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
+        pytest.skip(f"node is {version.strip()}, older than {OLDEST_NODE}")
+    return Program("node", node_version(), command, NODE / "client.mjs", installed(NODE))
+
+
+def node_version() -> str:
+    """The version of the openai package for node."""
+    return str(json.loads((NODE / "package.json").read_text())["dependencies"]["openai"])

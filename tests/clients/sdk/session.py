@@ -1,0 +1,78 @@
+"""Asks the built-in provider through a real recorder, by an SDK's program, and sets side by side what each side has.
+
+The program is started as a user's is, `tapeline record -- COMMAND`: the environment leads it, and the recorder goes on
+through the provider as through an upstream proxy, so that every dialect is met under its own host.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tapeline.pipeline.apis.chat_completions.columns import rebuild_completion
+from tapeline.pipeline.demo import DIALECTS, BuiltInProvider, JsonObject, Sent, reports_usage
+from tapeline.pipeline.wire.json_text import dumps, loads
+from tests.clients.sdk.cases import HOSTS, MODELS, Case
+from tests.clients.sdk.programs import Program
+from tests.support.processes.recorder import TAPELINE, query
+
+
+@dataclass
+class Seen:
+    """One case as the SDK, the provider and the recorder have it."""
+
+    case: Case
+    told: JsonObject
+    rows: list[JsonObject] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+
+    @property
+    def row(self) -> JsonObject:
+        """The last exchange of the case, which is the only one but where tools were run."""
+        return self.rows[-1]
+
+    @property
+    def recorded(self) -> JsonObject | None:
+        """The completion that was assembled for the dataset."""
+        document: JsonObject | None = json.loads(dumps(rebuild_completion(self.row)))
+        return document
+
+    @property
+    def provided(self) -> JsonObject:
+        """The completion as it is without streaming; without usage, where the answer did not report it."""
+        sent = self.sent[-1]
+        assert sent.completion is not None
+        if reports_usage(sent.request, DIALECTS[HOSTS[self.case.dialect]]):
+            return sent.completion
+        return {name: value for name, value in sent.completion.items() if name != "usage"}
+
+    def expected(self) -> JsonObject:
+        """What the recorder says, in the terms of the files beside `tests/streams/*.sse`."""
+        is_whole = self.row["outcome"] == "complete"
+        error = loads(self.row["error_raw"]) if self.row["error_raw"] else None
+        return {"completion": self.recorded, "error": error, "done": is_whole, "finished": is_whole}
+
+
+Session = dict[str, Seen]
+
+
+def converse(program: Program, cases: Sequence[Case], folder: Path) -> Session:
+    """Ask all cases, recorded below `folder`; gives them by their names."""
+    data = folder / "recordings"
+    with BuiltInProvider(answers=MODELS) as provider:
+        recorder = [*TAPELINE, "record", "--data", str(data), "--mode", f"upstream:{provider.url}", "--"]
+        answers = program.ask([case.order() for case in cases], folder, recorder)
+        sent = provider.sent
+    seen = {case.name: Seen(case, told) for case, told in zip(cases, answers, strict=True)}
+    for row in query(data, "SELECT * FROM exchanges ORDER BY started_at, exchange_id"):
+        seen[row["user"]].rows.append(row)
+    for one in sent:
+        seen[one.request["user"]].sent.append(one)
+    return seen
+
+
+def kept_headers(row: JsonObject) -> dict[str, Any]:
+    return {header["name"]: header["value"] for header in row["response_headers"]}

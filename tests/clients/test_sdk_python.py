@@ -1,0 +1,105 @@
+"""The openai SDK for Python through a real recorder, against five dialects, and with streams of every quirk.
+
+What the SDK assembled, what the provider sent and what is recorded are the same; where the SDK's own assembly goes
+astray, `sdk_deviations.toml` lists it and says why.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tapeline.pipeline.demo import JsonObject
+from tests.clients.sdk.cases import ASKED, CUT, KEYLESS, LEFT, LOCKED, REFUSED, Case, cases
+from tests.clients.sdk.checks import RENEW, check_cut, check_left, check_refused, check_whole
+from tests.clients.sdk.deviations import differences, listed
+from tests.clients.sdk.programs import Program, python_program
+from tests.clients.sdk.session import Session, converse
+from tests.clients.sdk.streams import STREAMS, expected, play
+from tests.support.machine.sharing import shared
+
+pytestmark = pytest.mark.slow
+
+CLIENT = "python"
+MORE_WAYS = ("async whole", "async streamed", "async helper", "raw", "raw streamed", "unread", "unread streamed")
+WHOLE = [
+    *cases(ASKED, ("whole", "streamed", "helper")),
+    *cases({"parallel tools": ASKED["parallel tools"]}, MORE_WAYS),
+    *cases({"JSON schema": ASKED["JSON schema"]}, ("parsed", "helper parsed")),
+]
+FAILING = [
+    *cases(REFUSED, ("whole",)),
+    *cases({"rate limit": REFUSED["rate limit"]}, ("streamed", "async helper")),
+    *cases(KEYLESS, ("whole without key",), LOCKED),
+]
+BROKEN = cases(CUT, ("streamed", "helper"))
+LEAVING = cases(LEFT, ("left by break", "left by close", "async left"))
+CASES = [*WHOLE, *FAILING, *BROKEN, *LEAVING]
+CLASSES = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    402: "APIStatusError",
+    404: "NotFoundError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+    500: "InternalServerError",
+    503: "InternalServerError",
+}
+BROKEN_CLASSES = {"stream_error": "APIError", "truncated": None, "upstream_aborted": "APIConnectionError"}
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return python_program()
+
+
+@pytest.fixture(scope="module")
+def session(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Session:
+    folder = tmp_path_factory.mktemp("session")
+    return shared(tmp_path_factory, f"sdk_session_{CLIENT}", lambda: converse(program, CASES, folder))
+
+
+@pytest.fixture(scope="module")
+def played(program: Program, tmp_path_factory: pytest.TempPathFactory) -> dict[str, JsonObject]:
+    folder = tmp_path_factory.mktemp("played")
+    return shared(tmp_path_factory, f"sdk_played_{CLIENT}", lambda: play(program, folder))
+
+
+def named(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=named)
+def test_what_the_sdk_assembled_is_recorded(session: Session, case: Case) -> None:
+    (_,) = session[case.name].rows
+    check_whole(CLIENT, session[case.name])
+
+
+@pytest.mark.parametrize("case", FAILING, ids=named)
+def test_a_refusal_is_recorded_as_the_sdk_raises_it(session: Session, case: Case) -> None:
+    check_refused(CLIENT, session[case.name], CLASSES)
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=named)
+def test_a_stream_that_breaks_off_is_recorded_as_far_as_the_sdk_got(session: Session, case: Case) -> None:
+    seen = session[case.name]
+    check_cut(CLIENT, seen)
+    assert seen.told.get("raised", {"class": None})["class"] == BROKEN_CLASSES[case.ask]
+
+
+@pytest.mark.parametrize("case", LEAVING, ids=named)
+def test_what_the_sdk_read_before_it_left_is_recorded(session: Session, case: Case) -> None:
+    assert "raised" not in session[case.name].told
+    check_left(session[case.name])
+
+
+@pytest.mark.parametrize("case", [case for case in WHOLE if "parsed" in case.way], ids=named)
+def test_what_the_sdk_parsed_is_the_recorded_text(session: Session, case: Case) -> None:
+    seen = session[case.name]
+    assert seen.told["parsed"] == json.loads(seen.row["choices"][0]["content"])
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_sdk_reads_a_stream_otherwise_only_as_listed(played: dict[str, JsonObject], stream: str) -> None:
+    assert differences(expected(stream), played[stream]) == listed(CLIENT, stream), RENEW

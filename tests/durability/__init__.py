@@ -1,0 +1,1 @@
+"""Kills, faults, damage, and several processes at once: nothing twice, nothing lost."""

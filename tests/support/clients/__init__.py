@@ -1,0 +1,1 @@
+"""Clients that tests send requests with, and what reads their answers."""

@@ -1,0 +1,1 @@
+"""Exchanges, journals and recordings made up for tests."""

@@ -1,0 +1,9 @@
+"""Where things lie that tests read: the repository, and the data files of the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+SUPPORT = ROOT / "tests" / "support"

@@ -1,0 +1,1 @@
+"""Processes that tests run: recorders, mitmproxy, programs that break on purpose."""

@@ -1,0 +1,1 @@
+"""Traffic through a real recorder."""

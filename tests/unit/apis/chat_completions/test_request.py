@@ -1,0 +1,266 @@
+"""What is read of a request: columns, contents that are stored once, fingerprints; and bodies that are no request."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import brotli
+import pytest
+
+from tapeline.pipeline.apis.chat_completions.request import (
+    VOLATILE_FIELDS,
+    Content,
+    ParsedRequest,
+    plain_text,
+    read_request,
+)
+from tapeline.pipeline.wire.json_text import content_hash, dumps, loads
+
+REQUEST: dict[str, Any] = {
+    "model": "gpt-4o",
+    "messages": [{"role": "user", "content": "Hello"}],
+    "temperature": 0.5,
+    "stream": True,
+}
+
+
+def ask(**fields: Any) -> ParsedRequest:
+    return read_request(json.dumps(REQUEST | fields).encode())
+
+
+def column(name: str, **fields: Any) -> Any:
+    return ask(**fields).columns[name]
+
+
+def rebuilt(question: ParsedRequest) -> Any:
+    """The request's JSON, from its columns and contents."""
+    by_id = {content.content_id: loads(content.json) for content in question.contents}
+    payload = loads(question.columns["request_params"])
+    if (ids := question.columns.get("message_ids")) is not None:
+        payload["messages"] = [by_id[content_id] for content_id in ids]
+    for name in ("tools", "functions"):
+        if (content_id := question.columns.get(f"{name}_id")) is not None:
+            payload[name] = by_id[content_id]
+    return payload
+
+
+MESSAGES: dict[str, tuple[Any, str | None, str, list[str]]] = {
+    "system": ({"role": "system", "content": "Be brief"}, "system", "Be brief", []),
+    "developer": ({"role": "developer", "content": "Be brief"}, "developer", "Be brief", []),
+    "user": ({"role": "user", "content": "Hé\0"}, "user", "Hé\0", []),
+    "assistant with calls": (
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "function": {"name": "f"}}]},
+        "assistant",
+        "",
+        [],
+    ),
+    "tool": ({"role": "tool", "tool_call_id": "a", "content": "18"}, "tool", "18", []),
+    "function": ({"role": "function", "name": "f", "content": "18"}, "function", "18", []),
+    "parts": (
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Look"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}},
+                {"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},
+                {"type": "file", "file": {"file_id": "f1"}},
+                {"type": "video_url", "video_url": {"url": "https://a"}},
+                {"type": "document", "source": {"type": "text", "data": "x"}},
+                {"type": "text", "text": "here"},
+            ],
+        },
+        "user",
+        "Look\nhere",
+        ["document", "file", "image_url", "input_audio", "text", "video_url"],
+    ),
+    "refusal part": (
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No"}]},
+        "assistant",
+        "",
+        ["refusal"],
+    ),
+    "parts of no kind": ({"role": "user", "content": ["a", None, {"text": 7}, {"type": 8}]}, "user", "", []),
+    "half a surrogate pair": ({"role": "us\ud800er", "content": "a\udc00"}, "us\ufffder", "a\ufffd", []),
+    "no role": ({"content": "Hello"}, None, "Hello", []),
+    "role of no kind": ({"role": 7, "content": 8}, None, "", []),
+    "no object": ("Hello", None, "", []),
+    "null": (None, None, "", []),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message(name: str) -> None:
+    message, role, text, kinds = MESSAGES[name]
+    question = ask(messages=[message])
+    (content,) = question.contents
+    assert content == Content(content_hash(message), "message", role, text, dumps(message))
+    assert loads(content.json) == message
+    assert question.columns["message_ids"] == [content.content_id]
+    assert question.columns["content_part_types"] == kinds
+    assert question.columns["prompt_characters"] == len(text)
+
+
+def test_messages_are_counted() -> None:
+    messages = [MESSAGES["parts"][0], MESSAGES["user"][0], MESSAGES["user"][0]]
+    question = ask(messages=messages)
+    assert question.columns["message_count"] == 3
+    assert question.columns["content_part_count"] == 7
+    assert question.columns["message_ids"][1] == question.columns["message_ids"][2]
+    assert question.columns["prompt_characters"] == len("Look\nhere") + 2 * len("Hé\0")
+
+
+TYPED: list[tuple[str, Any, Any]] = [
+    ("model", "m", "m"),
+    ("model", 7, None),
+    ("model", "a\ud800", "a\ufffd"),
+    ("stream", False, False),
+    ("stream", 1, None),
+    ("stream", "true", None),
+    ("n", 2, 2),
+    ("n", True, None),
+    ("n", "2", None),
+    ("seed", -(2**63), -(2**63)),
+    ("seed", 2**63, None),
+    ("max_tokens", 5.5, None),
+    ("max_tokens", 5, 5),
+    ("temperature", 1, 1.0),
+    ("temperature", 0.25, 0.25),
+    ("temperature", True, None),
+    ("temperature", "hot", None),
+    ("top_p", None, None),
+    ("max_completion_tokens", 9, 9),
+    ("reasoning_effort", "xhigh", "xhigh"),
+    ("service_tier", "flex", "flex"),
+    ("user", "u", "u"),
+    ("tool_choice", "auto", "auto"),
+    ("tool_choice", "", ""),
+    ("tool_choice", None, None),
+    ("tool_choice", {"type": "function"}, '{"type":"function"}'),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), TYPED)
+def test_a_parameter_fills_its_column_if_it_is_of_its_type(name: str, value: Any, wanted: Any) -> None:
+    question = ask(**{name: value})
+    assert question.columns[name] == wanted
+    assert type(question.columns[name]) is type(wanted)
+    assert loads(question.columns["request_params"])[name] == value
+
+
+@pytest.mark.parametrize(
+    "digits",
+    [
+        "1e400",
+        "-1e400",
+        "1e999999999",
+        pytest.param("9" * 400, id="400 digits"),
+        pytest.param("9" * 5000, id="5000 digits"),
+    ],
+)
+def test_no_number_is_too_great(digits: str) -> None:
+    question = read_request(b'{"temperature": %s, "seed": %s}' % (digits.encode(), digits.encode()))
+    assert question.columns["temperature"] is None
+    assert question.columns["seed"] is None
+
+
+def test_members_of_parameters() -> None:
+    assert column("response_format_type", response_format={"type": "json_schema"}) == "json_schema"
+    assert column("response_format_type", response_format="json") is None
+    assert column("include_usage", stream_options={"include_usage": True}) is True
+    assert column("include_usage", stream_options={"include_usage": None}) is None
+    assert column("include_usage", stream_options=[]) is None
+
+
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
+
+def test_tools_and_functions_are_stored_once_each() -> None:
+    question = ask(tools=TOOLS, functions=[{"name": "g"}, {"name": "h"}])
+    kinds = {content.kind: content for content in question.contents}
+    assert question.columns["tools_id"] == kinds["tools"].content_id == content_hash(TOOLS)
+    assert question.columns["functions_id"] == kinds["functions"].content_id
+    assert question.columns["tool_count"] == 3
+    assert (kinds["tools"].role, kinds["tools"].text) == (None, None)
+    assert loads(kinds["tools"].json) == TOOLS
+    assert set(loads(question.columns["request_params"])) == {"model", "temperature", "stream"}
+
+
+def test_lists_of_another_type_stay_among_the_parameters() -> None:
+    question = ask(messages="Hello", tools={}, functions=None)
+    assert question.contents == ()
+    assert "message_ids" not in question.columns
+    assert question.columns["tool_count"] == 0
+    assert rebuilt(question) == REQUEST | {"messages": "Hello", "tools": {}, "functions": None}
+
+
+def test_extensions_of_proxies_are_kept() -> None:
+    extensions = {"guardrails": ["pii"], "fallbacks": [{"model": "b"}], "num_retries": 2, "top_k": 40, "min_p": 0.10}
+    assert rebuilt(ask(**extensions)) == loads(json.dumps(REQUEST | extensions))
+
+
+@pytest.mark.parametrize("name", VOLATILE_FIELDS)
+def test_volatile_fields_do_not_change_the_fingerprint(name: str) -> None:
+    assert column("request_fingerprint", **{name: "x"}) == column("request_fingerprint")
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.6}, {"model": "b"}, {"messages": []}, {"n": 1}, {"top_k": None}])
+def test_everything_else_changes_the_fingerprint(change: dict[str, Any]) -> None:
+    assert column("request_fingerprint", **change) != column("request_fingerprint")
+
+
+def test_fingerprints_do_not_depend_on_how_the_json_is_written() -> None:
+    one = read_request(b'{"a":1,"messages":[{"role":"user","content":"\xc3\xa9"}]}').columns
+    other = read_request(b'{ "messages": [ {"content":"\\u00e9","role":"user"} ], "a": 1.0 }').columns
+    for name in ("request_fingerprint", "messages_fingerprint", "message_ids"):
+        assert one[name] == other[name]
+
+
+def test_the_messages_have_a_fingerprint_of_their_own() -> None:
+    assert column("messages_fingerprint", temperature=1, model="b") == column("messages_fingerprint")
+    assert column("messages_fingerprint", messages=[]) != column("messages_fingerprint")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", None),
+        (b"hello", "hello"),
+        (b"[1]", "[1]"),
+        (b"null", "null"),
+        (b'{"model": "m", "mess', '{"model": "m", "mess'),
+        (b"\xff\xfe{", "base64://57"),
+        (b'{"a": "\xff"}', "base64:eyJhIjogIv8ifQ=="),
+        (b'{"a": NaN}', '{"a": NaN}'),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_kept_as_text(body: bytes, text: str | None) -> None:
+    assert read_request(body) == ParsedRequest({"request_text": text}, ())
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 500 + "1" + "}" * 500], ids=["no end", "500 levels"])
+def test_a_body_that_is_too_deep_is_kept_as_text(body: str) -> None:
+    assert read_request(body.encode()) == ParsedRequest({"request_text": body}, ())
+
+
+def test_a_byte_order_mark_is_no_part_of_the_request() -> None:
+    assert read_request(b'\xef\xbb\xbf{"model": "m"}').columns["model"] == "m"
+
+
+def test_a_coded_body_is_read() -> None:
+    body = json.dumps(REQUEST).encode()
+    plain = read_request(body)
+    assert read_request(gzip.compress(body), "gzip") == plain
+    assert read_request(brotli.compress(body), "br") == plain
+
+
+@pytest.mark.parametrize("coding", ["br", "compress"])
+def test_a_body_that_cannot_be_decoded_is_kept_as_it_came(coding: str) -> None:
+    assert read_request(b"\xff{}", coding).columns == {"request_text": "base64:/3t9"}
+    assert read_request(b"{}", coding).columns == {"request_text": "{}"}
+
+
+def test_plain_text_of_what_is_no_message() -> None:
+    odd: list[Any] = [None, 7, [], {}, {"content": {}}]
+    assert [plain_text(value) for value in odd] == [""] * 5

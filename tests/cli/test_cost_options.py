@@ -92,7 +92,8 @@ def test_a_plain_report_looks_up_no_prices(recorded: Path, monkeypatch: pytest.M
 
 
 def test_the_list_is_imported_when_prices_are_looked_up_and_never_else(recorded: Path) -> None:
-    program = "import sys; from tapeline.pipeline.cli.main import main; main(sys.argv[1:]); print('genai_prices' in sys.modules)"
+    run = "import sys; from tapeline.pipeline.cli.main import main; main(sys.argv[1:])"
+    program = f"{run}; print('genai_prices' in sys.modules)"
     asked = (["--help"], ["report", "usage"], ["report", "cost"], ["report", "cost"])
     imported = [
         subprocess.run(

@@ -65,7 +65,8 @@ HEAVY = (
 
 @pytest.mark.parametrize("module", HEAVY)
 def test_help_imports_nothing_heavy(module: str) -> None:
-    code = f"import sys; from tapeline.pipeline.cli.main import main; main(['--help']); sys.exit({module!r} in sys.modules)"
+    show_help = "import sys; from tapeline.pipeline.cli.main import main; main(['--help'])"
+    code = f"{show_help}; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 

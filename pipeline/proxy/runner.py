@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from importlib import import_module
 from pathlib import Path
 
 from mitmproxy import exceptions, http, options
@@ -39,7 +40,7 @@ from tapeline.addons.tapeline_recorder.hooks import Recorder
 
 from ..errors import UsageError
 from ..wire.terminal_text import one_line
-from .fixes.http1 import mend
+from .fixes import install_fixes
 from .modes import ListeningMode
 
 # Answers that still run when the recording is asked to stop get this long.
@@ -59,6 +60,8 @@ class Proxy:
 
     directory: DataDirectory
     modes: list[ListeningMode]
+    #: Streamed responses may go past mitmproxy's layers; without it they are slower and the same.
+    has_fast_path: bool = True
     recorder: Recorder = field(default_factory=Recorder)
     distrusting: set[str] = field(default_factory=set)
     unreachable: set[str] = field(default_factory=set)
@@ -105,9 +108,11 @@ def log_to_stderr() -> None:
 
 
 def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
-    mend()
+    is_corrected = install_fixes()
     opts = options.Options(confdir=str(proxy.directory.certificates))
     master = Master(opts, event_loop=asyncio.get_running_loop(), with_termlog=False)
+    if is_corrected and proxy.has_fast_path:
+        import_module(".fast_path", __package__).install(master)
     master.addons.add(
         core.Core(),
         block.Block(),

@@ -45,6 +45,7 @@ class RecordOptions:
     proxyauth: str | None = None
     settings: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    fast_path: bool = True
 
 
 def record(recording: RecordOptions) -> int:
@@ -69,7 +70,9 @@ def record(recording: RecordOptions) -> int:
         # mitmproxy trusts certifi's list alone; a company's own authority stands in the user's or the system's.
         trusted = write_trusted(directory.certificates / "trusted.pem", os.environ)
         settings = (*settings, f"{_TRUST}ca={trusted}")
-    proxy = Proxy(directory, plan_modes(specs, recording.listen_host, recording.port))
+    proxy = Proxy(
+        directory, plan_modes(specs, recording.listen_host, recording.port), has_fast_path=recording.fast_path
+    )
     if recording.proxyauth is not None:
         settings = (*settings, password_setting(recording.proxyauth, proxy.modes))
     for warning in warnings(proxy.modes, has_password=any(map(_asks_for_password, settings))):

@@ -40,6 +40,12 @@ from ..options import data_option, utf8
     show_envvar=True,
     help="Let in who knows this. Others on this machine can read a command line, and not the variable.",
 )
+@click.option(
+    "--fast-path/--no-fast-path",
+    default=True,
+    envvar="TAPELINE_FAST_PATH",
+    help="Let streamed responses go past mitmproxy's layers. Without it, more CPU a chunk, and the same traffic.",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A mitmproxy option; may be repeated.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
@@ -54,6 +60,7 @@ def record(
     patterns: tuple[str, ...],
     no_content: bool,
     proxyauth: str | None,
+    fast_path: bool,
     settings: tuple[str, ...],
     command: tuple[str, ...],
 ) -> int:
@@ -84,5 +91,6 @@ def record(
             proxyauth=proxyauth,
             settings=(*options, *settings),
             command=command,
+            fast_path=fast_path,
         )
     )

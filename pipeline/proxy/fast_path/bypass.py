@@ -1,7 +1,7 @@
-"""The route of what a server sends, from its socket to its client's, past the layers in between.
+"""Carries bytes from a server's socket to its client's, past the layers in between.
 
-Of what streams these do no more than decrypt it, hand it on and encrypt it. What of it is to be sent to the client is
-the taker's to say; what it does not take goes through the layers. There is no route where one of them is not known.
+The layers would only decrypt a stream's bytes, hand them on and encrypt them. A `Forward` decides what the client is
+sent; bytes that it refuses go through the layers. There is no bypass where one of the layers is not a known one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from OpenSSL import SSL
 
 from .tls import TlsEnd, is_known
 
-#: Takes what a server has sent, and gives what its client is to be sent; None where it is not its to take.
+#: Takes bytes from a server and returns the bytes for its client; None where the layers have to handle them.
 Forward = Callable[[bytes], bytes | None]
 _TLS = (tls.ServerTLSLayer, tls.ClientTLSLayer)
 _HANDING_ON = (
@@ -37,28 +37,28 @@ _ENDS = (_http1.Http1Client, _http2.Http2Client)
 
 
 class Decrypted(bytes):
-    """What has come through TLS; the connection may have more to tell, its end say."""
+    """Bytes that came through TLS; the connection may hold an event besides, such as its end."""
 
 
 class Bypass:
-    """One server's, for as long as its connection lasts."""
+    """The bypass of one server's connection, for as long as that lasts."""
 
     def __init__(
         self,
         handler: ConnectionHandler,
         writers: list[asyncio.StreamWriter],
-        ciphers: list[TlsEnd | None],
+        tls_ends: list[TlsEnd | None],
         between: list[Layer],
-        taker: Forward,
+        forward: Forward,
     ) -> None:
         self._handler = handler
         self._between = between
-        self._taker = taker
+        self._forward = forward
         self._server, self._client = writers
-        self._from_server, self._to_client = ciphers
+        self._from_server, self._to_client = tls_ends
 
     def take(self, data: bytes) -> bytes | None:
-        """Pass it on; gives what is left for the layers, if anything is."""
+        """Send bytes on; return those that are left for the layers, None where none are."""
         for layer in self._between:
             if layer._paused is not None:
                 return data
@@ -68,15 +68,15 @@ class Bypass:
                 return Decrypted(data)
             if not data:
                 return None
-        answer = self._taker(data)
-        if answer is None:
+        outgoing = self._forward(data)
+        if outgoing is None:
             return data if self._from_server is None else Decrypted(data)
-        if answer:
-            self._client.write(answer if self._to_client is None else _encrypted(self._to_client, answer))
+        if outgoing:
+            self._client.write(outgoing if self._to_client is None else _encrypted(self._to_client, outgoing))
         return None
 
     def _decrypt(self, end: TlsEnd, data: bytes) -> tuple[bytes, bool]:
-        """What has come, and whether the connection has no more to tell."""
+        """Return the decrypted bytes, and whether the connection goes on."""
         plain, error = end.decrypted(data)
         if reply := end.outgoing():
             self._server.write(reply)
@@ -85,20 +85,20 @@ class Bypass:
         return plain, not isinstance(error, SSL.ZeroReturnError)
 
 
-def find_bypass(handler: ConnectionHandler, context: Context, server: Connection, taker: Forward) -> Bypass | None:
-    """The route to the client of a connection handler; None where there is something on it that is not known."""
+def find_bypass(handler: ConnectionHandler, context: Context, server: Connection, forward: Forward) -> Bypass | None:
+    """Return a bypass to the client of a connection handler; None where a layer between is not known."""
     ends = (server, handler.client)
     between = list(_between(context))
     writers = [writer for end in ends if isinstance(writer := handler.transports[end].writer, asyncio.StreamWriter)]
-    ciphers = [_tls_of(end, between) for end in ends]
-    are_usual = all(len(found) <= 1 and all(map(is_known, found)) for found in ciphers)
+    tls_ends = [_tls_of(end, between) for end in ends]
+    are_usual = all(len(found) <= 1 and all(map(is_known, found)) for found in tls_ends)
     if len(writers) < len(ends) or not are_usual or not all(map(_is_known, between)):
         return None
-    return Bypass(handler, writers, [next(map(TlsEnd, found), None) for found in ciphers], between, taker)
+    return Bypass(handler, writers, [next(map(TlsEnd, found), None) for found in tls_ends], between, forward)
 
 
 def _between(context: Context) -> Iterator[Layer]:
-    """The layers, and the clients' sides of the proxies in whose tunnels the others are."""
+    """Yield the layers, and the clients' sides of the proxies whose tunnels the other layers are in."""
     *outer, _ = (layer for layer in context.layers if isinstance(layer, layers.HttpLayer))
     yield from context.layers
     yield from (hub.connections[context.client] for hub in outer)
@@ -125,4 +125,4 @@ def _encrypted(end: TlsEnd, data: bytes) -> bytes:
     try:
         return end.encrypted(data)
     except (SSL.ZeroReturnError, SSL.SysCallError):
-        return end.outgoing()  # who has hung up is sent nothing more of this
+        return end.outgoing()  # a client that has hung up gets no more

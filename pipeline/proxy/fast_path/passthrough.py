@@ -1,8 +1,8 @@
-"""The short way of a streamed answer through mitmproxy: from the server's side to the client's, past what lies between.
+"""Takes pieces of a streamed response from the server's side to the client's, past the layers in between.
 
-Of an answer that streams, a piece of the body is given to the stream callable and written to the client, and nothing
-else. mitmproxy takes it through a dozen generators to do that, which is most of what a streamed event costs. All that
-is no such piece, and pieces that come while somebody is asked or the client is gone, take mitmproxy's own way.
+A piece of the body is given to the stream callable and written to the client. mitmproxy takes it through a dozen
+generators for that, which is most of what a streamed event costs. Everything else takes mitmproxy's own way, and so do
+pieces that come while an addon holds the flow or after the client has gone.
 """
 
 from __future__ import annotations
@@ -11,27 +11,17 @@ import asyncio
 import re
 import struct
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 
 import h2.connection
 import h2.stream
 from h2.windows import WindowManager
 from h11._readers import ChunkedReader
-from mitmproxy import hooks
-from mitmproxy.addonmanager import AddonManager, safecall
 from mitmproxy.connection import Connection
-from mitmproxy.exceptions import AddonHalt
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers import http as layers
 from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
-from mitmproxy.proxy.layers.http._events import ResponseData
-from mitmproxy.proxy.server import ConnectionHandler
-
-# The releases whose insides this reaches into; with others every piece takes mitmproxy's own way.
-WRITTEN_FOR = {"mitmproxy": "12.2.", "h2": "4.", "h11": "0.16."}
-IS_KNOWN = all(version(name).startswith(release) for name, release in WRITTEN_FOR.items())
 
 _CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
 _END_OF_LINE = b"\r\n"
@@ -39,36 +29,18 @@ _FRAME_HEAD = struct.Struct(">IBI")
 _DATA = 0
 _SENDING = (h2.stream.StreamState.OPEN, h2.stream.StreamState.HALF_CLOSED_REMOTE)
 _RECEIVING = (h2.stream.StreamState.OPEN, h2.stream.StreamState.HALF_CLOSED_LOCAL)
-_drain_writers = ConnectionHandler.drain_writers
-
-
-async def drain_full_writers(handler: ConnectionHandler) -> None:
-    """mitmproxy waits for each writer of a client's connections after each read; hardly ever one has no room."""
-    if any(io.writer is not None and not has_room(io.writer) for io in handler.transports.values()):
-        await _drain_writers(handler)
 
 
 def has_room(writer: object) -> bool:
-    """Whether what is written now goes out now."""
+    """Whether a write now goes out at once."""
     if not isinstance(writer, asyncio.StreamWriter) or writer.transport.is_closing():
         return False
     protocol = getattr(writer, "_protocol", None)
     return getattr(protocol, "_paused", True) is False
 
 
-async def trigger_concerned(manager: AddonManager, event: hooks.Hook) -> None:
-    """mitmproxy makes ready to call each addon, at each of the eight events of an exchange; most know nothing of it."""
-    for addon in manager.chain:
-        if hasattr(addon, event.name) or hasattr(addon, "addons"):
-            try:
-                with safecall():
-                    await manager.invoke_addon(addon, event)
-            except AddonHalt:
-                return
-
-
 class ResponseForwarder:
-    """Where pieces of one answer go."""
+    """Forwards the pieces of one response."""
 
     def __init__(self, hub: layers.HttpLayer, stream: layers.HttpStream) -> None:
         self._hub = hub
@@ -80,7 +52,7 @@ class ResponseForwarder:
         self._is_kept = bool(stream.context.options.store_streamed_bodies)
         self._is_chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
         stream_callable = response.stream
-        self._pieces: Callable[[bytes], Iterable[bytes] | bytes] | None = (
+        self._stream_callable: Callable[[bytes], Iterable[bytes] | bytes] | None = (
             stream_callable if callable(stream_callable) else None
         )
 
@@ -95,10 +67,10 @@ class ResponseForwarder:
             and not self._is_kept
         )
 
-    def pass_on(self, pieces: Iterable[bytes]) -> bytes:
-        """Give pieces to the stream callable; gives what is to be written to the client."""
-        if self._pieces is not None:
-            pieces = [part for piece in pieces for part in _parts(self._pieces(piece))]
+    def forward(self, pieces: Iterable[bytes]) -> bytes:
+        """Give pieces to the stream callable, and return the bytes to write to the client."""
+        if self._stream_callable is not None:
+            pieces = [part for piece in pieces for part in _as_several(self._stream_callable(piece))]
         side = self._side
         if not isinstance(side, _http2.Http2Connection):
             return b"".join(map(self._framed, pieces))
@@ -108,7 +80,7 @@ class ResponseForwarder:
         return side.h2_conn.data_to_send() or b""
 
     def send(self, data: bytes) -> CommandGenerator[None]:
-        """Write what `pass_on` has given."""
+        """Write what `forward` returned."""
         if data:
             yield commands.SendData(self._client, data)
 
@@ -116,15 +88,13 @@ class ResponseForwarder:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._is_chunked else piece
 
 
-def _parts(given: bytes | Iterable[bytes]) -> Iterable[bytes]:
-    """What a stream callable gives: a piece, or several."""
-    return (given,) if isinstance(given, bytes) else given
+def _as_several(pieces: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    """Return what a stream callable returned, one piece or several, as several."""
+    return (pieces,) if isinstance(pieces, bytes) else pieces
 
 
 def data_frames(connection: h2.connection.H2Connection, data: bytes) -> list[tuple[int, bytes]] | None:
-    """Streams and bodies, where the data is nothing but whole DATA frames that end no stream."""
-    if not IS_KNOWN:
-        return None
+    """Return (stream id, body) of each frame; None unless the data is whole DATA frames that end no stream."""
     buffer = connection.incoming_buffer
     if buffer._data or buffer._headers_buffer:
         return None
@@ -143,13 +113,13 @@ def data_frames(connection: h2.connection.H2Connection, data: bytes) -> list[tup
 
 
 def count_received(connection: h2.connection.H2Connection, frames: list[tuple[int, bytes]]) -> bool:
-    """Note in the windows that DATA frames came and went; False, and nothing noted, where more has to be done."""
+    """Count DATA frames in h2's flow-control windows; count nothing and return False where h2 has more to do."""
     if connection.state_machine.state is not h2.connection.ConnectionState.CLIENT_OPEN:
         return False
     total = sum(len(body) for _, body in frames)
     streams = [connection.streams.get(stream_id) for stream_id, _ in frames]
     whole = connection._inbound_flow_control_window_manager
-    if not _has_way_to_go(whole, total) or not all(_can_receive(stream, total) for stream in streams):
+    if not _stays_open(whole, total) or not all(_can_receive(stream, total) for stream in streams):
         return False
     _count(whole, total)
     for stream, (_, body) in zip(streams, frames, strict=True):
@@ -164,12 +134,12 @@ def _can_receive(stream: h2.stream.H2Stream | None, size: int) -> bool:
         stream is not None
         and stream.state_machine.state in _RECEIVING
         and stream._expected_content_length is None
-        and _has_way_to_go(stream._inbound_window_manager, size)
+        and _stays_open(stream._inbound_window_manager, size)
     )
 
 
-def _has_way_to_go(window: WindowManager, size: int) -> bool:
-    """Whether h2 would not open the window again, which it does when half of it is used."""
+def _stays_open(window: WindowManager, size: int) -> bool:
+    """Whether h2 would leave the window as it is: it opens the window again when half is used."""
     return size < min(window.current_window_size, window.max_window_size // 2 - window._bytes_processed)
 
 
@@ -179,7 +149,7 @@ def _count(window: WindowManager, size: int) -> None:
 
 
 def send_data(connection: _http_h2.BufferedH2Connection, stream_id: int, data: bytes) -> None:
-    """What h2 does for a DATA frame that the windows have room for; it makes and checks a dozen objects for that."""
+    """Send a DATA frame as h2 would; where the windows have room, without the dozen objects that h2 makes for it."""
     stream, size = connection.streams[stream_id], len(data)
     room = min(
         connection.outbound_flow_control_window, stream.outbound_flow_control_window, connection.max_outbound_frame_size
@@ -198,7 +168,7 @@ def send_data(connection: _http_h2.BufferedH2Connection, stream_id: int, data: b
 
 
 def find_forwarder(context: Context, stream_id: int) -> ResponseForwarder | None:
-    """The way of the answer to a stream, once its body streams to a client of HTTP/1 or HTTP/2."""
+    """Return a forwarder for the response to a stream, once its body streams to a client of HTTP/1 or HTTP/2."""
     hub = next((layer for layer in reversed(context.layers) if isinstance(layer, layers.HttpLayer)), None)
     stream = hub.streams.get(stream_id) if hub is not None else None
     if hub is None or stream is None or stream.server_state != stream.state_stream_response_body:
@@ -208,13 +178,13 @@ def find_forwarder(context: Context, stream_id: int) -> ResponseForwarder | None
 
 
 def whole_chunks(data: bytes) -> list[bytes] | None:
-    """What chunks hold, where the data is nothing but whole ones, none of them the last."""
+    """Return the bodies of the chunks; None unless the data is whole chunks, none of them the last."""
     bodies, size = leading_chunks(data)
     return bodies if size == len(data) else None
 
 
 def leading_chunks(data: bytes) -> tuple[list[bytes], int]:
-    """What the whole chunks hold that the data begins with, but for the last, and how many bytes they are."""
+    """Return the bodies of the whole chunks that the data starts with, and their bytes; the last chunk is not one."""
     bodies, start = [], 0
     while head := _CHUNK_HEAD.match(data, start):
         begin, size = head.end(), int(head.group(1), 16)
@@ -226,14 +196,6 @@ def leading_chunks(data: bytes) -> tuple[list[bytes], int]:
     return bodies, start
 
 
-class ResponsePieces(ResponseData):
-    """Pieces of an answer's body that were read at once, in chunks that they are to be sent on in."""
-
-    def __init__(self, stream_id: int, pieces: list[bytes]) -> None:
-        super().__init__(stream_id, b"".join(pieces))
-        self.pieces = pieces
-
-
 def is_between_chunks(reader: ChunkedReader) -> bool:
     """Whether the next byte begins a chunk."""
-    return IS_KNOWN and not (reader._bytes_in_chunk or reader._bytes_to_discard or reader._reading_trailer)
+    return not (reader._bytes_in_chunk or reader._bytes_to_discard or reader._reading_trailer)

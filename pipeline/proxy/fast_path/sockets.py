@@ -1,16 +1,14 @@
-"""What a socket brings is handled as soon as it is read, and what streams goes past the layers in between.
+"""Handles bytes in the callback that reads them from a socket.
 
-mitmproxy has a task for each connection, which asyncio wakes when there is something to read: one more turn of the
-event loop for every event that streams. An inlet stands before what the task reads from, and hands over at once what
-comes while the task waits for it. What comes at any other time goes to the task as ever, which waits, where it has to,
-until a writer has room.
+mitmproxy has a task for each connection, which asyncio wakes when bytes have come: one more turn of the event loop for
+every event of a stream. A socket reader stands before the stream that the task reads from. It handles bytes at once
+while the task waits for them, and otherwise hands them to the task, which waits until a writer has room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -21,49 +19,50 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers import tls
 from mitmproxy.proxy.server import ConnectionHandler
 
-from .bypass import Bypass, Decrypted, find_bypass
-from .passthrough import IS_KNOWN, has_room
+from ..fixes import connections
+from .bypass import Bypass, Decrypted, Forward, find_bypass
+from .passthrough import has_room
 
 # As much as mitmproxy reads at once.
 READ_BYTES = 65_535
-#: What is used of asyncio's insides.
+# Attributes of asyncio's own that are used here.
 _OF_READERS = {"_waiter", "_buffer"}
 _OF_LOCKS = {"_locked", "_waiters"}
-_handle_connection = ConnectionHandler.handle_connection
 _receive_data = tls.TLSLayer.receive_data
-_inlets: WeakValueDictionary[str, SocketReader] = WeakValueDictionary()
-_rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+_socket_readers: WeakValueDictionary[str, SocketReader] = WeakValueDictionary()
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
 
-def install_socket_readers() -> None:
-    """Have all connections that are made from now on handle at once what they read."""
-    if IS_KNOWN:
-        ConnectionHandler.handle_connection = _with_inlet  # type: ignore[method-assign,assignment]
-        tls.TLSLayer.receive_data = _receive_decrypted  # type: ignore[method-assign,assignment]
+def open_bypass(context: Context, server: Connection, forward: Forward) -> None:
+    """Let bytes from a server go past the layers, if all layers in between are known ones."""
+    socket_reader = _socket_readers.get(server.id)
+    if socket_reader is not None and socket_reader.bypass is None:
+        socket_reader.bypass = find_bypass(socket_reader.handler, context, server, forward)
 
 
-def open_bypass(context: Context, server: Connection, taker: Callable[[bytes], bytes | None]) -> None:
-    """Have what comes from a server go past the layers, if all of those in between are known ones."""
-    inlet = _inlets.get(server.id)
-    if inlet is not None and inlet.route is None:
-        inlet.route = find_bypass(inlet.handler, context, server, taker)
+class ProxyConnectionHandler(connections.ProxyConnectionHandler):
+    """Reads each connection by a `SocketReader`, and waits for writers only where one has no room."""
 
+    async def handle_connection(self, connection: Connection) -> None:
+        io = self.transports[connection]
+        reader, lock = io.reader, self._server_event_lock
+        if (
+            type(reader) is asyncio.StreamReader
+            and isinstance(io.writer, asyncio.StreamWriter)
+            and vars(reader).keys() >= _OF_READERS
+            and vars(lock).keys() >= _OF_LOCKS
+        ):
+            _socket_readers[connection.id] = SocketReader(self, connection, reader, io.writer.transport)
+        await super().handle_connection(connection)
 
-def _with_inlet(handler: ConnectionHandler, connection: Connection) -> Coroutine[Any, Any, None]:
-    io = handler.transports[connection]
-    reader, lock = io.reader, handler._server_event_lock
-    if (
-        type(reader) is asyncio.StreamReader
-        and isinstance(io.writer, asyncio.StreamWriter)
-        and vars(reader).keys() >= _OF_READERS
-        and vars(lock).keys() >= _OF_LOCKS
-    ):
-        _inlets[connection.id] = SocketReader(handler, connection, reader, io.writer.transport)
-    return _handle_connection(handler, connection)
+    async def drain_writers(self) -> None:
+        """mitmproxy waits for each writer after each read, though a writer hardly ever has no room."""
+        if any(io.writer is not None and not has_room(io.writer) for io in self.transports.values()):
+            await super().drain_writers()
 
 
 class SocketReader(asyncio.BufferedProtocol):
-    """Stands between a connection's socket and what mitmproxy's task for it reads from."""
+    """Stands between a connection's socket and the stream that mitmproxy's task for it reads from."""
 
     def __init__(
         self,
@@ -73,21 +72,21 @@ class SocketReader(asyncio.BufferedProtocol):
         transport: asyncio.BaseTransport,
     ) -> None:
         self.handler = handler
-        self.route: Bypass | None = None
+        self.bypass: Bypass | None = None
         self._connection = connection
         self._reader: Any = reader
         self._lock: Any = handler._server_event_lock
         self._loop = asyncio.get_running_loop()
-        # One for all of a loop: what is read is taken out of it before anything else is read.
-        self._room = _rooms.setdefault(self._loop, memoryview(bytearray(READ_BYTES)))
+        # One buffer for all sockets of a loop: its bytes are copied before another socket is read.
+        self._buffer = _buffers.setdefault(self._loop, memoryview(bytearray(READ_BYTES)))
         self._protocol: Any = transport.get_protocol()
         transport.set_protocol(self)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        return self._room
+        return self._buffer
 
     def buffer_updated(self, size: int) -> None:
-        data = bytes(self._room[:size])
+        data = bytes(self._buffer[:size])
         if self._is_waited_for():
             self._handle(data)
         else:
@@ -107,7 +106,7 @@ class SocketReader(asyncio.BufferedProtocol):
         self._protocol.resume_writing()
 
     def _is_waited_for(self) -> bool:
-        """Whether all that came before is handled, and mitmproxy would handle at once what comes now."""
+        """Whether all earlier bytes are handled, and mitmproxy would handle new ones at once."""
         reader, lock = self._reader, self._lock
         if reader._waiter is None or reader._waiter.done() or reader._buffer or lock._locked or lock._waiters:
             return False
@@ -118,11 +117,11 @@ class SocketReader(asyncio.BufferedProtocol):
 
     def _handle(self, data: bytes) -> None:
         rest: bytes | None = data
-        if self.route is not None:
+        if self.bypass is not None:
             self.handler.timeout_watchdog.register_activity()
             try:
-                rest = self.route.take(data)
-            except Exception:  # noqa: BLE001 - asyncio would close the connection, mitmproxy says this and goes on
+                rest = self.bypass.take(data)
+            except Exception:  # noqa: BLE001 - mitmproxy logs this and goes on, asyncio would close the connection
                 self.handler.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
                 return
         if rest is not None:
@@ -130,7 +129,8 @@ class SocketReader(asyncio.BufferedProtocol):
             asyncio.Task(self.handler.server_event(event), loop=self._loop, eager_start=True)
 
 
-def _receive_decrypted(layer: tls.TLSLayer, data: bytes) -> CommandGenerator[None]:
+def receive_data(layer: tls.TLSLayer, data: bytes) -> CommandGenerator[None]:
+    """Stand for `TLSLayer.receive_data`: bytes that the bypass has decrypted go to the layer above."""
     if type(data) is not Decrypted:
         yield from _receive_data(layer, data)
         return

@@ -1,7 +1,7 @@
-"""One end of a TLS connection whose bytes mitmproxy moves itself: what OpenSSL is asked for each piece that streams.
+"""One end of a TLS connection whose bytes mitmproxy moves itself, with OpenSSL called directly.
 
-pyOpenSSL makes a buffer for every call, and tells that there is nothing more by an exception, which cost more than the
-ciphers do. What it knows of errors stays its own.
+pyOpenSSL makes a buffer for every call and an exception for every end of data; both cost more than the ciphers do.
+Errors are still left to pyOpenSSL.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
+
+from ..releases import FAST_TLS
 
 _SSL: Any = SSL
 # A record of TLS holds no more.
@@ -19,9 +21,10 @@ _OF_OPENSSL = {"BIO_read", "BIO_write", "SSL_read", "SSL_write", "SSL_get_error"
 
 
 def is_known(connection: SSL.Connection | None) -> bool:
-    """Whether a connection is there, and has the insides that are reached into here."""
+    """Whether the connection has the insides used here, in a release that was tested."""
     return (
         connection is not None
+        and not FAST_TLS.untested()
         and vars(_SSL).keys() >= _OF_PYOPENSSL
         and vars(connection).keys() >= _OF_CONNECTIONS
         and all(hasattr(_SSL._lib, name) for name in _OF_OPENSSL)
@@ -29,7 +32,7 @@ def is_known(connection: SSL.Connection | None) -> bool:
 
 
 class TlsEnd:
-    """Of a connection whose handshake is done."""
+    """The proxy's end of a TLS connection whose handshake is done."""
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection: Any = connection
@@ -38,7 +41,7 @@ class TlsEnd:
         self._view = _SSL._ffi.buffer(self._buffer)
 
     def decrypted(self, data: bytes) -> tuple[bytes, SSL.Error | None]:
-        """What is decrypted with these bytes, and what ended it, if it was not that more bytes are needed."""
+        """Return the bytes decrypted, and the error that ended them; None where only more bytes are needed."""
         connection, openssl = self._connection, self._openssl
         openssl.BIO_write(connection._into_ssl, data, len(data))
         pieces = []
@@ -54,7 +57,7 @@ class TlsEnd:
         return plain, None
 
     def encrypted(self, data: bytes) -> bytes:
-        """What is to be sent for these bytes, and whatever else there is to be sent."""
+        """Encrypt bytes; return them with whatever else OpenSSL has to send."""
         connection = self._connection
         while data and (size := self._openssl.SSL_write(connection._ssl, data, len(data))) != len(data):
             connection._raise_ssl_error(connection._ssl, size)
@@ -62,7 +65,7 @@ class TlsEnd:
         return self.outgoing()
 
     def outgoing(self) -> bytes:
-        """What OpenSSL has to be sent: a reply of its own, if nothing was encrypted."""
+        """Return the bytes that OpenSSL has to send: messages of its own where nothing was encrypted."""
         data = b""
         size = PIECE_BYTES
         while size == PIECE_BYTES:

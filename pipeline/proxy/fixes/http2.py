@@ -1,4 +1,4 @@
-"""Mends the sides of mitmproxy that speak HTTP/2, and its choice of a connection: see `mends.py`."""
+"""Corrects how mitmproxy speaks HTTP/2, and how it chooses a connection to a server."""
 
 from __future__ import annotations
 
@@ -26,21 +26,18 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseTrailers,
 )
 
-from ..fast_path.passthrough import ResponseForwarder, count_received, data_frames, find_forwarder
-from ..fast_path.sockets import open_bypass
-
-# Connections to servers that will close them when their last answer is given.
+# Connections whose servers close them after the last response.
 _LEAVING: WeakSet[Connection] = WeakSet()
 
 
 class _Http2Side(_http2.Http2Connection):
-    """Says which side reset a stream: of a server, too, mitmproxy says that it was the client."""
+    """Names the side that reset a stream: mitmproxy blames the client for both. No upstream issue is known."""
 
     side: str
 
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         if isinstance(event, RequestTrailers | ResponseTrailers):
-            # Those of HTTP/1 may have upper-case letters, which HTTP/2 forbids.
+            # HTTP/1 allows upper-case letters in trailers, HTTP/2 forbids them.
             event.trailers = http.Headers([(name.lower(), value) for name, value in event.trailers.fields])
         return super()._handle_event(event)
 
@@ -61,14 +58,17 @@ class Http2Server(_Http2Side, _http2.Http2Server):
 
 
 class _GoingAway(h2.events.Event):
-    """The server takes no more requests on a connection, and answers those up to `last_stream_id`."""
+    """The server takes no more requests on a connection, and responds to those up to `last_stream_id`."""
 
     def __init__(self, last_stream_id: int) -> None:
         self.last_stream_id = last_stream_id
 
 
 class Http2Client(_Http2Side, _http2.Http2Client):
-    """The side of a server that speaks HTTP/2; it passes on what a server says before it answers or leaves."""
+    """The side of a server that speaks HTTP/2: passes informational responses on, and lets a server drain a connection.
+
+    Informational responses: mitmproxy #2229. Draining: h2 #1181, which closes its state machine on GOAWAY.
+    """
 
     side = "server"
 
@@ -77,36 +77,8 @@ class Http2Client(_Http2Side, _http2.Http2Client):
         readers = self.h2_conn._frame_dispatch_table
         self._read_goaway = readers[GoAwayFrame]
         readers[GoAwayFrame] = self._receive_goaway
-        self._ways: dict[int, ResponseForwarder] = {}
-
-    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
-        if type(event) is events.DataReceived and (answer := self.take(event.data)) is not None:
-            open_bypass(self.context, self.conn, self.take)
-            return next(iter(self._ways.values())).send(answer)
-        return super()._handle_event(event)
-
-    def take(self, data: bytes) -> bytes | None:
-        """What the client is to be sent of frames that have come; None where mitmproxy has more to do with them."""
-        frames = data_frames(self.h2_conn, data)
-        if not frames:
-            return None
-        ways = [self._way(stream_id) for stream_id, _ in frames]
-        if not all(ways) or not count_received(self.h2_conn, frames):
-            return None
-        self.last_activity = time.time()
-        return b"".join([way.pass_on((body,)) for (_, body), way in zip(frames, ways, strict=True) if way is not None])
-
-    def _way(self, stream_id: int) -> ResponseForwarder | None:
-        way = self._ways.get(stream_id)
-        if way is None and self.streams.get(stream_id) is _http2.StreamState.HEADERS_RECEIVED:
-            way = find_forwarder(self.context, self.their_stream_id[stream_id])
-            if way is not None:
-                self._ways[stream_id] = way
-        return way if way is not None and way.is_open else None
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
-        if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
-            self._ways.pop(event.stream_id, None)
         if isinstance(event, h2.events.InformationalResponseReceived):
             yield self._informational(event)
         elif isinstance(event, _GoingAway):
@@ -118,13 +90,13 @@ class Http2Client(_Http2Side, _http2.Http2Client):
         return False
 
     def _informational(self, event: h2.events.InformationalResponseReceived) -> ReceiveHttp:
-        """mitmproxy swallows these."""
+        """mitmproxy drops informational responses of HTTP/2."""
         status, headers = _http2.parse_h2_response_headers(event.headers)
         head = http.Response(b"HTTP/2.0", status, b"", headers, None, None, time.time(), None)
         return ReceiveHttp(ResponseHeaders(event.stream_id, head))
 
     def _receive_goaway(self, frame: GoAwayFrame) -> Any:
-        """mitmproxy gives all streams up with the connection, though a server that drains it answers them first."""
+        """mitmproxy ends all streams at once, though a server that drains the connection responds to them first."""
         if frame.error_code == ErrorCodes.NO_ERROR:
             return [], [_GoingAway(frame.last_stream_id)]
         return self._read_goaway(frame)
@@ -138,12 +110,12 @@ class Http2Client(_Http2Side, _http2.Http2Client):
 
 
 class GetHttpConnection(layers.GetHttpConnection):
-    """Asks for a connection that takes one more request."""
+    """Asks for a connection that takes one more request: one that is drained takes none."""
 
     def connection_spec_matches(self, connection: Connection) -> bool:
         return connection not in _LEAVING and super().connection_spec_matches(connection)
 
 
 def received(command: commands.Command) -> HttpEvent | None:
-    """The event of a command that brings one."""
+    """Return the event of a command that carries one."""
     return command.event if isinstance(command, ReceiveHttp) else None

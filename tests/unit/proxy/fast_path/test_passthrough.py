@@ -1,4 +1,4 @@
-"""That the short way of a streamed answer does what h11 and h2 would have done, to the byte and to the window."""
+"""The fast path does what h11 and h2 would have done, to the byte and to the flow-control window."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 from mitmproxy.test.tflow import tflow
 
-from tapeline.pipeline.proxy.fast_path import passthrough
+from tapeline.pipeline.proxy.fast_path.addons import SelectiveAddonManager
 from tapeline.pipeline.proxy.fast_path.passthrough import (
     count_received,
     data_frames,
     is_between_chunks,
     leading_chunks,
     send_data,
-    trigger_concerned,
     whole_chunks,
 )
 
@@ -149,7 +148,7 @@ def test_chunks_that_data_begins_with_are_told_from_what_follows(rest: bytes) ->
 
 
 class Hearing:
-    """An addon that hears of requests, and notes it."""
+    """An addon with a hook for requests, which notes that it was called."""
 
     def __init__(self, heard: list[object], error: Exception | None = None) -> None:
         self._heard = heard
@@ -162,7 +161,7 @@ class Hearing:
 
 
 class Deaf:
-    """An addon that hears of nothing, but for one within it."""
+    """An addon without hooks of its own; addons within it may have some."""
 
     def __init__(self, *addons: object) -> None:
         if addons:
@@ -170,26 +169,20 @@ class Deaf:
 
 
 @pytest.mark.parametrize("error", [None, ValueError(), AddonHalt()])
-def test_addons_hear_what_mitmproxy_would_tell_them(error: Exception | None) -> None:
+def test_addons_get_the_events_that_mitmproxy_would_send_them(error: Exception | None) -> None:
     heard: list[object] = []
-    first, within, last = Hearing(heard, error), Hearing(heard), Hearing(heard)
-    triggers = (AddonManager.trigger_event, trigger_concerned)
+    addons = [Hearing(heard, error), Hearing(heard), Hearing(heard)]
+    first, within, last = addons
 
-    async def told() -> list[list[object]]:
-        manager = Master(None, event_loop=asyncio.get_running_loop(), with_termlog=False).addons
-        manager.chain = [Deaf(), first, Deaf(within), last]
-        for trigger in triggers:
-            await trigger(manager, HttpRequestHook(tflow()))
-        return [heard[: len(heard) // 2], heard[len(heard) // 2 :]]
+    async def trigger() -> list[list[object]]:
+        master = Master(None, event_loop=asyncio.get_running_loop(), with_termlog=False)
+        heard_by_kind = []
+        for manager in (AddonManager(master), SelectiveAddonManager(master)):
+            manager.chain = [Deaf(), first, Deaf(within), last]
+            await manager.trigger_event(HttpRequestHook(tflow()))
+            heard_by_kind.append(heard[:])
+            heard.clear()
+        return heard_by_kind
 
-    theirs, ours = asyncio.run(told())
+    theirs, ours = asyncio.run(trigger())
     assert ours == theirs == ([first] if isinstance(error, AddonHalt) else [first, within, last])
-
-
-def test_with_other_releases_every_piece_takes_mitmproxys_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert passthrough.IS_KNOWN
-    client, _ = connections()
-    _, reader = read_by_h11(chunked([b"Hi"]))
-    monkeypatch.setattr(passthrough, "IS_KNOWN", False)
-    assert data_frames(client, b"\x00\x00\x02\x00\x00\x00\x00\x00\x01Hi") is None
-    assert not is_between_chunks(reader)

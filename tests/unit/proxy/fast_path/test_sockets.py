@@ -53,11 +53,8 @@ import json
 version = importlib.metadata.version
 importlib.metadata.version = lambda name: "99.0" if name == {other!r} else version(name)
 
-from mitmproxy.proxy.server import ConnectionHandler
-from tapeline.pipeline.proxy.fast_path import bypass, tls
-
-if {other!r} == "pyOpenSSL":
-    tls._OF_OPENSSL = {{"what it has no more"}}
+from mitmproxy.proxy import mode_servers
+from tapeline.pipeline.proxy.fast_path import bypass
 
 take = bypass.Bypass.take
 passed_on = []
@@ -71,7 +68,7 @@ bypass.Bypass.take = counted
 
 @atexit.register
 def tell():
-    handled_by = ConnectionHandler.handle_connection.__module__
+    handled_by = mode_servers.ProxyConnectionHandler.handle_connection.__module__
     with open({path!r}, "w") as file:
         json.dump({{"handled_by": handled_by, "passed_on": str(sum(passed_on))}}, file)
 """

@@ -1,7 +1,8 @@
-"""That mitmproxy still needs our mends: where one of these fails, mitmproxy has changed, and a mend may go."""
+"""mitmproxy still needs each correction: where one of these fails, mitmproxy has changed, and the correction may go."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,12 +18,13 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders
+from mitmproxy.proxy.server import ConnectionHandler
 
 from tapeline.pipeline.proxy.fixes import http1, http2
 
 REQUEST = http.Request.make("POST", "http://localhost/v1/chat/completions")
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nHi"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nHi"
 WITH_TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nHi\r\n0\r\nX-A: b\r\n\r\n"
 
 
@@ -36,8 +38,8 @@ def context() -> Context:
     return made
 
 
-def told(layer: Any, data: bytes, request: http.Request = REQUEST) -> list[str]:
-    """What the server's side of an exchange tells of bytes that come, in the order in which it does."""
+def event_names(layer: Any, data: bytes, request: http.Request = REQUEST) -> list[str]:
+    """Names of the events that the server's side of an exchange makes of bytes, in order."""
     return [type(event).__name__ for event in received(layer, data, request)]
 
 
@@ -51,9 +53,12 @@ def received(layer: Any, data: bytes, request: http.Request = REQUEST) -> Iterat
             yield command.event
 
 
-def test_early_hints_pass_for_the_answer() -> None:
-    assert told(_http1.Http1Client(context()), EARLY_HINTS + ANSWER) == ["ResponseHeaders", "ResponseEndOfMessage"]
-    assert told(http1.Http1Client(context()), EARLY_HINTS + ANSWER) == [
+def test_early_hints_pass_for_the_response() -> None:
+    assert event_names(_http1.Http1Client(context()), EARLY_HINTS + RESPONSE) == [
+        "ResponseHeaders",
+        "ResponseEndOfMessage",
+    ]
+    assert event_names(http1.Http1Client(context()), EARLY_HINTS + RESPONSE) == [
         "ResponseHeaders",
         "ResponseHeaders",
         "ResponseData",
@@ -61,10 +66,10 @@ def test_early_hints_pass_for_the_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize("cut", range(len(EARLY_HINTS + ANSWER)))
+@pytest.mark.parametrize("cut", range(len(EARLY_HINTS + RESPONSE)))
 def test_early_hints_may_come_in_pieces(cut: int) -> None:
     layer = http1.Http1Client(context())
-    data = EARLY_HINTS + ANSWER
+    data = EARLY_HINTS + RESPONSE
     heads = [event for event in received(layer, data[:cut]) if hasattr(event, "response")]
     for command in layer.handle_event(events.DataReceived(layer.context.server, data[cut:])):
         if isinstance(command, ReceiveHttp) and hasattr(command.event, "response"):
@@ -74,17 +79,17 @@ def test_early_hints_may_come_in_pieces(cut: int) -> None:
 
 def test_trailers_are_an_exception() -> None:
     with pytest.raises(NotImplementedError):
-        told(_http1.Http1Client(context()), WITH_TRAILERS)
-    assert told(http1.Http1Client(context()), WITH_TRAILERS) == [
+        event_names(_http1.Http1Client(context()), WITH_TRAILERS)
+    assert event_names(http1.Http1Client(context()), WITH_TRAILERS) == [
         "ResponseHeaders",
-        "ResponsePieces",
+        "ResponseData",
         "ResponseTrailers",
         "ResponseEndOfMessage",
     ]
 
 
-def http2_answer(*, informational: bool = False, goaway: bool = False) -> bytes:
-    """What a server of HTTP/2 sends on its first stream; last it resets the stream."""
+def http2_response(*, informational: bool = False, goaway: bool = False) -> bytes:
+    """Bytes that a server of HTTP/2 sends on its first stream before it resets the stream."""
     client, server = H2Connection(), H2Connection(H2Configuration(client_side=False))
     client.initiate_connection()
     server.initiate_connection()
@@ -103,20 +108,27 @@ HTTP2_REQUEST = http.Request.make("POST", "https://localhost/v1/chat/completions
 HTTP2_REQUEST.http_version = "HTTP/2.0"
 
 
-def test_a_reset_by_the_server_is_said_to_be_the_clients() -> None:
-    (stock,) = received(_http2.Http2Client(context()), http2_answer(), HTTP2_REQUEST)
-    (mended,) = received(http2.Http2Client(context()), http2_answer(), HTTP2_REQUEST)
+def test_a_reset_by_the_server_is_blamed_on_the_client() -> None:
+    (stock,) = received(_http2.Http2Client(context()), http2_response(), HTTP2_REQUEST)
+    (corrected,) = received(http2.Http2Client(context()), http2_response(), HTTP2_REQUEST)
     assert stock.message == "stream reset by client (INTERNAL_ERROR)"
-    assert mended.message == "stream reset by the server (INTERNAL_ERROR)"
+    assert corrected.message == "stream reset by the server (INTERNAL_ERROR)"
 
 
-def test_informational_answers_of_http2_are_swallowed() -> None:
-    data = http2_answer(informational=True)
-    assert told(_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseProtocolError"]
-    assert told(http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseHeaders", "ResponseProtocolError"]
+def test_informational_responses_of_http2_are_dropped() -> None:
+    data = http2_response(informational=True)
+    assert event_names(_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseProtocolError"]
+    assert event_names(http2.Http2Client(context()), data, HTTP2_REQUEST) == [
+        "ResponseHeaders",
+        "ResponseProtocolError",
+    ]
 
 
 def test_a_drained_connection_is_given_up() -> None:
-    data = http2_answer(goaway=True)
-    assert told(_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseProtocolError"]
-    assert told(http2.Http2Client(context()), data, HTTP2_REQUEST) == []
+    data = http2_response(goaway=True)
+    assert event_names(_http2.Http2Client(context()), data, HTTP2_REQUEST) == ["ResponseProtocolError"]
+    assert event_names(http2.Http2Client(context()), data, HTTP2_REQUEST) == []
+
+
+def test_a_silent_connection_is_closed_without_a_reason() -> None:
+    assert "client.error" not in inspect.getsource(ConnectionHandler.on_timeout)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 # Version 1: first form.
 # Version 2: client_connection_id, history_keys, answer_keys, request_redactions, response_redactions, content_kept.
 # Version 3: `json` of `content` is NULL where role and text are all of a message.
-SCHEMA_VERSION = 3
+# Version 4: api.
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ EXCHANGES = Dataset(
         "host | text | Host asked for",
         "port | integer | Port asked for",
         "path | text | Path asked for; of its query only `api-version`",
+        "api | text | API as which the bodies are read: chat_completions; NULL, which means the same, before version 4",
         "http_version | text | Protocol the client spoke",
         "provider | text | Name by the table of hosts, else the host itself",
         "user_agent | text | The client's `user-agent`",

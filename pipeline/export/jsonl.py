@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..apis.registry import api_of
 from ..reports.exchange_text import document
 from ..wire.json_text import JsonObject
 from .selection import NOT_WHOLE, REDACTED, Count, Exchange, json_line, reason_against_request
@@ -21,7 +22,6 @@ _MESSAGE_FIELDS = ("content", "refusal", "tool_calls", "function_call")
 _CALL_FIELDS = ("id", "type", "function", "custom")
 #: What else of the request belongs to an example.
 _REQUEST_FIELDS = ("tools", "parallel_tool_calls", "functions")
-URL = "/v1/chat/completions"
 # How an answer is delivered, which a batch decides.
 _OF_DELIVERY = ("stream", "stream_options")
 
@@ -84,7 +84,8 @@ def batch_lines(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
             continue
         count.exported += 1
         body = {name: value for name, value in exchange.request.items() if name not in _OF_DELIVERY}
-        line = {"custom_id": exchange.row["exchange_id"], "method": "POST", "url": URL, "body": body}
+        url = api_of(exchange.row).batch_url
+        line = {"custom_id": exchange.row["exchange_id"], "method": "POST", "url": url, "body": body}
         yield json_line(line)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from ..apis.chat_completions.request import rebuild_request
+from ..apis.registry import api_of
 from ..reports.render import json_text
 from ..warehouse.exchanges import response_of
 from ..warehouse.query import Filters, look_at_prices, set_filters
@@ -108,7 +108,7 @@ class _Contents:
     def exchange(self, row: JsonObject) -> Exchange:
         """One of them whole, as far as its content is there."""
         self._is_missing = False
-        request = rebuild_request(row, self._value)
+        request = api_of(row).rebuild_request(row, self._value)
         return Exchange(row, request, response_of(row), whole=not self._is_missing)
 
     def _value(self, content_id: str) -> Any:

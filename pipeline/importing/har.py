@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..apis.body_reader import EVENT_STREAM
 from ..apis.providers import DEFAULT_PORTS
 from ..errors import DataError
+from ..wire.event_stream import CONTENT_TYPE as EVENT_STREAM
 from ..wire.json_text import JsonObject, content_hash, loads, storable
 from .imported_exchange import NO_BODY, NO_CHAT, UNREADABLE, Found, Headers, ImportedExchange, LeftOut, id_of, is_chat
 

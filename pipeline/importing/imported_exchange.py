@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from tapeline.addons.tapeline_recorder.capture import DEFAULT_PATH, uuid7
+from tapeline.addons.tapeline_recorder.capture import uuid7
 
+from ..apis.registry import is_recorded_path
 from ..wire.json_text import JsonObject
 
 Headers = list[tuple[str, str]]
 
-_PATH = re.compile(DEFAULT_PATH)
 _RANDOM_BYTES = 10
 
 #: Why an entry of a file is left out, as it is told.
@@ -65,7 +64,7 @@ class Found:
 
 def is_chat(method: str, target: str) -> bool:
     """Whether a request is one that the recorder would record."""
-    return method == "POST" and bool(_PATH.search(target.partition("?")[0]))
+    return method == "POST" and is_recorded_path(target)
 
 
 def id_of(started_at_us: int, key: str) -> str:

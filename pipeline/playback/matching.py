@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from ..apis.chat_completions.request import VOLATILE_FIELDS, ParsedRequest, read_request
+from ..apis.base import Api, ParsedRequest
+from ..apis.registry import api_for_path, api_of
 from ..wire.json_text import JsonObject, dumps, loads
 from ..wire.redaction import UnsaltedRedactor
 
@@ -46,6 +47,7 @@ class IncomingRequest:
     question: ParsedRequest
     without_credentials: ParsedRequest
     manner: RequestContext
+    api: Api
 
     @property
     def asks_usage(self) -> bool:
@@ -59,11 +61,12 @@ class IncomingRequest:
 
 def read_incoming(body: bytes, content_encoding: str, host: str, path: str) -> IncomingRequest:
     """Read a request as recordings are read."""
-    question = read_request(body, content_encoding)
+    api = api_for_path(path)
+    question = api.read_request(body, content_encoding)
     columns = question.columns
     host = host.lower().removesuffix(":80").removesuffix(":443")
-    manner = RequestContext(columns.get("stream") is True, host, path, _volatile(columns))
-    return IncomingRequest(question, read_request(body, content_encoding, UnsaltedRedactor()), manner)
+    manner = RequestContext(columns.get("stream") is True, host, path, _volatile(api, columns))
+    return IncomingRequest(question, api.read_request(body, content_encoding, UnsaltedRedactor()), manner, api)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,13 @@ class RecordedRequest:
     @property
     def manner(self) -> RequestContext:
         row = self.row
-        return RequestContext(row["stream"] is True, _host(row), row["path"].partition("?")[0], _volatile(row))
+        path = row["path"].partition("?")[0]
+        return RequestContext(row["stream"] is True, _host(row), path, _volatile(api_of(row), row))
 
 
 def recorded_request(row: JsonObject, request: str | None = None) -> RecordedRequest:
     """A row as it can be found; `request` is what was asked, with unsalted names, where it holds any."""
-    columns = row if request is None else read_request(request.encode()).columns
+    columns = row if request is None else api_of(row).read_request(request.encode()).columns
     return RecordedRequest(row, _identity(columns))
 
 
@@ -159,8 +163,8 @@ def _identity(columns: JsonObject) -> str | None:
     return fingerprint
 
 
-def _volatile(columns: JsonObject) -> str:
-    return dumps({name: value for name, value in _parameters(columns).items() if name in VOLATILE_FIELDS})
+def _volatile(api: Api, columns: JsonObject) -> str:
+    return dumps({name: value for name, value in _parameters(columns).items() if name in api.volatile_fields})
 
 
 def _parameters(columns: JsonObject) -> JsonObject:
@@ -186,7 +190,7 @@ def _differences(row: JsonObject, asked: IncomingRequest) -> list[str]:
     different = [
         f"{name} (recorded {_spelled(recorded, name)}, asked {_spelled(now, name)})"
         for name in dict.fromkeys([*recorded, *now])
-        if name not in VOLATILE_FIELDS and recorded.get(name, _NOT_SAID) != now.get(name, _NOT_SAID)
+        if name not in asked.api.volatile_fields and recorded.get(name, _NOT_SAID) != now.get(name, _NOT_SAID)
     ]
     lists = [f"{name} (other ones)" for column, name in _LISTS.items() if row[column] != columns.get(column)]
     return different + lists

@@ -31,7 +31,6 @@ from .sender import Sent, Target, send_all
 
 STILL_RECORDING_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-_CHAT = "/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ class Replay:
     resume: bool = False
 
     def target(self, recorder_address: str, key: str | None) -> Target:
-        """Where the recorder takes requests for the upstream."""
+        """Where the recorder takes requests for the upstream, less the endpoint of each request's API."""
         _, base_path = reverse_mode(self.upstream)
         query = urlsplit(self.upstream).query
-        return Target(f"{recorder_address}{base_path}{_CHAT}{f'?{query}' if query else ''}", key)
+        return Target(f"{recorder_address}{base_path}{f'?{query}' if query else ''}", key)
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, replay: Replay) -> Plan:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..apis.chat_completions.request import rebuild_request
+from ..apis.registry import api_of
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import JsonObject, content_hash, dumps, loads
 
@@ -65,7 +65,8 @@ class Plan:
 
     def body_of(self, sending: Sending) -> bytes:
         """The request's body; made when it is needed, since a conversation repeats all of its history."""
-        return dumps(rebuild_request(sending.row, self._content) | self.changes).encode()
+        request = api_of(sending.row).rebuild_request(sending.row, self._content)
+        return dumps(request | self.changes).encode()
 
     def _content(self, content_id: str) -> Any:
         json = self.contents.get(content_id)

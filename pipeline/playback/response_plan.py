@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..apis.body_reader import DONE, EVENT_STREAM, is_error
-from ..apis.chat_completions.chunks import TEXT_KINDS, make_chunks, natural_sizes
-from ..apis.chat_completions.columns import rebuild_completion
+from ..apis.base import TEXT_KINDS
+from ..apis.registry import api_of
 from ..wire.base64_payloads import body_data
 from ..wire.json_text import JsonObject, dumps, loads
 
@@ -48,12 +47,15 @@ def plan_response(row: JsonObject, *, asks_stream: bool, asks_usage: bool) -> Re
         return _plan(row, None, "", [], cut=True)
     if row["outcome"] in ("http_error", "invalid"):
         return _plan(row, row["status_code"], "", [(_end(row), _told(row))])
-    completion, error = rebuild_completion(row), _error(row)
+    api = api_of(row)
+    completion, error = api.rebuild_response(row), _error(row)
     cut = row["outcome"] in CUT
     if streamed and row["streamed"]:
-        return _plan(row, row["status_code"], EVENT_STREAM, _recorded_events(row, completion, error), cut=cut)
+        events = _recorded_events(row, completion, error)
+        return _plan(row, row["status_code"], api.stream_format.content_type, events, cut=cut)
     if streamed and completion is not None:
-        return _plan(row, row["status_code"], EVENT_STREAM, _made_events(row, completion, asks_usage), cut=cut)
+        events = [(_end(row), event) for event in api.whole_as_events(completion, asks_usage=asks_usage)]
+        return _plan(row, row["status_code"], api.stream_format.content_type, events, cut=cut)
     if cut:
         # Of a whole answer nothing is there until all is.
         return _plan(row, row["status_code"], JSON, [(_end(row), _told(row))] if as_recorded else [], cut=True)
@@ -78,65 +80,46 @@ def _plan(
         row["response_headers_us"] or 0,
         tuple(parts),
         _end(row),
-        content_type == EVENT_STREAM,
+        content_type == api_of(row).stream_format.content_type,
         cut,
     )
 
 
 def _recorded_events(row: JsonObject, completion: JsonObject | None, error: Any) -> list[tuple[int, bytes]]:
     """As many events as were recorded, each at its time."""
+    api = api_of(row)
     offsets, sizes = row["event_offsets_us"] or [], row["event_sizes"] or []
     if completion is None and error is None:
         text = _told(row)
         return [(row["first_byte_us"] or _end(row), text)] if text else []
     # An error beside choices is a field of their chunk.
     is_apart = error is not None and (completion is None or completion.get("error") is None)
-    done = _said_done(row["outcome"], sizes, is_apart=is_apart, chunks=int(completion is not None))
+    done = api.end_marker is not None and _said_done(
+        row["outcome"], sizes, is_apart=is_apart, chunks=int(completion is not None)
+    )
     chunk_count = max(len(offsets) - done - is_apart, 0)
     usage_apart = row["include_usage"] is True
-    chunks = (
-        [] if completion is None else make_chunks(completion, sizes[:chunk_count], _kinds(row), usage_apart=usage_apart)
+    events = (
+        []
+        if completion is None
+        else api.stream_events(completion, sizes[:chunk_count], _kinds(row), usage_apart=usage_apart)
     )
-    events = [_event(chunk) for chunk in chunks]
-    events += [_error_event(error)] * (len(offsets) - done - len(events) if is_apart else 0)
-    return list(zip(offsets, [*events, *([_done()] if done else [])], strict=False))
+    events += [api.error_event(error)] * (len(offsets) - done - len(events) if is_apart else 0)
+    return list(zip(offsets, [*events, *([api.end_event()] if done else [])], strict=False))
 
 
 def _said_done(outcome: str, sizes: list[int], *, is_apart: bool, chunks: int) -> bool:
-    """Whether the last event was `[DONE]`, as far as it can be told: it brings no text, and stands behind the end."""
+    """Whether the last event probably was the end marker: it brings no text, and comes after the end."""
     if outcome not in ("complete", "stream_error"):
         return False
     behind = 1 + is_apart
     return len(sizes) >= chunks + behind and not any(sizes[-behind:])
 
 
-def _made_events(row: JsonObject, completion: JsonObject, asks_usage: bool) -> list[tuple[int, bytes]]:
-    """Events for an answer that was not streamed, all when it came."""
-    said = {name: value for name, value in completion.items() if name != "usage" or asks_usage}
-    sizes = natural_sizes(said, usage_apart=asks_usage)
-    events = [_event(chunk) for chunk in make_chunks(said, sizes, usage_apart=asks_usage)]
-    return [(_end(row), event) for event in [*events, _done()]]
-
-
 def _kinds(row: JsonObject) -> list[str]:
     """The kinds of text in the order in which they came."""
     times = {kind: row[f"first_{kind}_us"] for kind in TEXT_KINDS}
     return sorted(TEXT_KINDS, key=lambda kind: (times[kind] is None, times[kind]))
-
-
-def _event(payload: Any) -> bytes:
-    return b"data: %b\n\n" % dumps(payload).encode()
-
-
-def _error_event(error: Any) -> bytes:
-    if is_error(error):
-        return _event(error)
-    lines = (error if isinstance(error, str) else dumps(error)).splitlines() or [""]
-    return "".join(["event: error\n", *(f"data: {line}\n" for line in lines), "\n"]).encode()
-
-
-def _done() -> bytes:
-    return f"data: {DONE}\n\n".encode("ascii")
 
 
 def _error(row: JsonObject) -> Any:

@@ -18,6 +18,7 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
+from ..apis.registry import api_of
 from ..errors import DataError
 from .replay_plan import Plan, Sending, is_answered
 
@@ -52,7 +53,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go: a recorder's address with the path, and the key for who stands behind it."""
+    """Where requests go: a recorder's address with the base path, and the key for who stands behind it."""
 
     url: str
     key: str | None = None
@@ -85,7 +86,6 @@ class _Sender:
         self._plan = plan
         self._waiting = iter(plan.sendings)
         self._target = urlsplit(target.url)
-        self._path = self._target._replace(scheme="", netloc="").geturl()
         self._key = {} if target.key is None else {"authorization": f"Bearer {target.key}"}
         self._speed = speed
         self._began = time.monotonic()
@@ -134,16 +134,20 @@ class _Sender:
         if self._speed:
             due = self._began + (sending.offset_seconds - self._first_offset) / self._speed
             self._stopping.wait(max(due - time.monotonic(), 0))
-        body, headers = self._plan.body_of(sending), sending.headers | self._key
+        body, headers, path = self._plan.body_of(sending), sending.headers | self._key, self._path_of(sending)
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            answered = self._try(connection, body, headers)
+            answered = self._try(connection, path, body, headers)
             seconds = _usual_wait(attempt) if answered.wait_seconds is None else answered.wait_seconds
             is_last = attempt == MAX_ATTEMPTS or seconds > MOST_PATIENCE_SECONDS
             if is_answered(answered.status) or is_last or self._stopping.wait(seconds):
                 break
         return Sent(sending.row["exchange_id"], answered.status, attempt, answered.problem)
 
-    def _try(self, connection: HTTPConnection, body: bytes, headers: dict[str, str]) -> _Answered:
+    def _path_of(self, sending: Sending) -> str:
+        path = self._target.path + api_of(sending.row).endpoint
+        return self._target._replace(scheme="", netloc="", path=path).geturl()
+
+    def _try(self, connection: HTTPConnection, path: str, body: bytes, headers: dict[str, str]) -> _Answered:
         if connection.sock is None:
             try:
                 connection.connect()
@@ -151,7 +155,7 @@ class _Sender:
                 raise DataError(f"The recorder does not answer any more: {error.strerror or error}.") from error
         status = None
         try:
-            connection.request("POST", self._path, body, headers)
+            connection.request("POST", path, body, headers)
             response = connection.getresponse()
             status = response.status
             _read_to_its_end(response)

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Self, override
 from urllib.parse import urlsplit
 
+from ..apis.registry import is_recorded_path
 from ..errors import UsageError
 from ..wire.json_text import dumps
 from ..wire.terminal_text import one_line
@@ -29,7 +30,6 @@ from .response_plan import ResponsePlan, plan_response
 # Clients that keep a connection and say nothing.
 IDLE_SECONDS = 600.0
 POLL_SECONDS = 0.05
-CHAT = "/chat/completions"
 MODELS = "/models"
 # Requests are the user's own, and may hold images; beyond this it is something else.
 MAX_REQUEST_BYTES = 512 * 1024 * 1024
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, f"The request's body has no length: {error}.", "bad_request")
             return
         target = urlsplit(self.path)
-        if not target.path.rstrip("/").endswith(CHAT):
+        if not is_recorded_path(target.path):
             self._refuse(HTTPStatus.NOT_FOUND, f"Unknown request URL: POST {self._path}.", "unknown_url")
             return
         host = target.netloc or self.headers.get("Host", "")

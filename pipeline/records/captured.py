@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..apis.body_reader import Chunk
+from ..apis.base import Chunk
 from ..wire.json_text import JsonObject
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..apis.body_reader import ParsedResponse
+from ..apis.base import ParsedResponse
 from ..wire.json_text import JsonObject
 from .captured import CapturedExchange
 

@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from ..apis.body_reader import MAX_PROBLEMS, ParsedResponse, read_response
-from ..apis.chat_completions.columns import flatten_completion
-from ..apis.chat_completions.conversation import answer_keys
-from ..apis.chat_completions.request import Content, ParsedRequest, read_request
+from ..apis.base import Api, Content, ParsedRequest, ParsedResponse
+from ..apis.body_reader import MAX_PROBLEMS, read_response
 from ..apis.providers import provider_of
-from ..apis.usage import reported_cost, token_counts, usage_of
+from ..apis.registry import api_for_path
+from ..apis.usage import reported_cost
 from ..dataset.schema import EXCHANGES, SCHEMA_VERSION
 from ..wire.base64_payloads import body_text
 from ..wire.json_text import JsonObject, dumps, storable
@@ -56,32 +55,34 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     coding = "" if imported.get("decoded") else "content-encoding"
     body = b"".join(data for _, data in captured.request)
     counts = [redactor.count if redactor else 0]
-    question = read_request(body, _header(request_headers, coding), redactor)
-    answer = read_response(
+    api = api_for_path(head["path"])
+    request = api.read_request(body, _header(request_headers, coding), redactor)
+    response = read_response(
+        api,
         captured.response,
         content_type=_header(response_headers, "content-type"),
         content_encoding=_header(response_headers, coding),
     )
     if (stream := imported.get("stream")) is not None:
         # A stream that somebody has put together says neither how it was cut nor whether it was.
-        answer.streamed, answer.done = True, stream == "whole"
+        response.streamed, response.done = True, stream == "whole"
     if redactor is not None:
         counts.append(redactor.count)
-        _redact(answer, redactor, _credentials(head))
+        _redact(response, redactor, _credentials(head))
         counts.append(redactor.count)
     row: JsonObject = dict.fromkeys(column.name for column in EXCHANGES.columns)
-    row |= _identity(captured, recorder_id)
+    row |= _identity(captured, recorder_id, api)
     row |= _redactions(captured, counts)
-    row |= question.columns
-    row |= flatten_completion(answer.completion)
-    row["answer_keys"] = answer_keys(question.history, answer.completion) if question.history is not None else None
-    row |= _answer_columns(answer, answered) | _error_columns(answer.error) | _usage_columns(answer)
-    row["reported_cost"], row["reported_cost_source"] = reported_cost(answer.completion, response_headers)
-    row["reassembly_problems"] = _told(question, answer)
+    row |= request.columns
+    row |= api.flatten(response.completion)
+    row["answer_keys"] = api.answer_keys(request, response.completion)
+    row |= _answer_columns(response, answered) | _error_columns(response.error) | _usage_columns(api, response)
+    row["reported_cost"], row["reported_cost_source"] = reported_cost(response.completion, response_headers)
+    row["reassembly_problems"] = _told(request, response)
     row["request_headers"], row["response_headers"] = _named(request_headers), _named(response_headers)
     row["user_agent"] = _header(request_headers, "user-agent") or None
-    row |= _times(captured, answer)
-    row["outcome"], detail = judge(captured, answer)
+    row |= _times(captured, response)
+    row["outcome"], detail = judge(captured, response)
     cuts = cuts_by_limit(captured)
     row["outcome_detail"] = storable("; ".join(filter(None, (*cuts, detail)))) or None
     row["reassembly_problems"] = [*cuts, *row["reassembly_problems"]]
@@ -90,7 +91,7 @@ def make_record(captured: CapturedExchange, recorder_id: str, redactor: Redactor
     if imported:
         row |= dict.fromkeys(_UNTIMED) | imported["bytes"]
         row["event_sizes"] = None if stream is not None else row["event_sizes"]
-    return Record(row, question.contents)
+    return Record(row, request.contents)
 
 
 def unread_record(
@@ -98,7 +99,7 @@ def unread_record(
 ) -> Record:
     """The exchange as the bytes it is, for when reading them failed."""
     row: JsonObject = dict.fromkeys(column.name for column in EXCHANGES.columns)
-    row |= _identity(captured, recorder_id)
+    row |= _identity(captured, recorder_id, api_for_path(captured.head["path"]))
     row["status_code"] = (captured.answer or {}).get("status_code")
     for part, chunks in (("request", captured.request), ("response", captured.response)):
         text = body_text(b"".join(data for _, data in chunks))
@@ -134,7 +135,7 @@ def _credentials(head: JsonObject) -> tuple[Credential, ...]:
     return tuple(Credential(length, hashed) for length, hashed in head.get("credentials", []))
 
 
-def _identity(captured: CapturedExchange, recorder_id: str) -> JsonObject:
+def _identity(captured: CapturedExchange, recorder_id: str, api: Api) -> JsonObject:
     head = captured.head
     names = ("run", "mode", "scheme", "host", "port", "path", "http_version", "api_key_id")
     return {
@@ -146,6 +147,7 @@ def _identity(captured: CapturedExchange, recorder_id: str) -> JsonObject:
             microsecond=head["started_at_us"] % 1_000_000
         ),
         "client_connection_id": head.get("client_connection_id"),
+        "api": api.name,
         "provider": provider_of(head["scheme"], storable(head["host"]), head["port"]),
         **{name: storable(head[name]) if isinstance(head[name], str) else head[name] for name in names},
     }
@@ -190,11 +192,11 @@ def _text(value: Any) -> str | None:
     return storable(value) if isinstance(value, str) else dumps(value)
 
 
-def _usage_columns(answer: ParsedResponse) -> JsonObject:
-    usage = usage_of(answer.completion)
-    cumulative = answer.usage_values > 1
+def _usage_columns(api: Api, response: ParsedResponse) -> JsonObject:
+    usage = api.usage(response.completion)
+    cumulative = response.usage_values > 1
     source = "absent" if usage is None else "reported_cumulative" if cumulative else "reported"
-    return {**token_counts(usage), "usage_source": source}
+    return {**api.token_counts(usage), "usage_source": source}
 
 
 def _times(captured: CapturedExchange, answer: ParsedResponse) -> JsonObject:

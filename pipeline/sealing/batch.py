@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
-from ..apis.chat_completions.request import Content
+from ..apis.base import Content
 from ..dataset.files import Row, write_batch
 from ..dataset.schema import CONTENT, EXCHANGES, LOSSES
 from ..records.captured import CapturedExchange

@@ -9,8 +9,7 @@ from typing import Any
 
 import duckdb
 
-from ..apis.chat_completions.columns import rebuild_completion
-from ..apis.chat_completions.request import rebuild_request
+from ..apis.registry import api_of
 from ..errors import UsageError
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import JsonObject, loads
@@ -34,12 +33,12 @@ def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> JsonObj
 
 def request_of(connection: duckdb.DuckDBPyConnection, row: JsonObject) -> Any:
     """The request's JSON as it was sent, or its text where it was none; lists that were not stored are missing."""
-    return rebuild_request(row, lambda content_id: _content(connection, content_id))
+    return api_of(row).rebuild_request(row, lambda content_id: _content(connection, content_id))
 
 
 def response_of(row: JsonObject) -> Any:
     """The completion, reassembled; without one the error, and without one the text of the body."""
-    completion = rebuild_completion(row)
+    completion = api_of(row).rebuild_response(row)
     if completion is not None:
         return completion
     return loads(row["error_raw"]) if row["error_raw"] is not None else row["response_text"]

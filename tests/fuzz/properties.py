@@ -13,9 +13,10 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from tapeline.pipeline.apis.body_reader import Chunk, ParsedResponse, read_response
+from tapeline.pipeline.apis.base import Chunk, ParsedRequest, ParsedResponse
+from tapeline.pipeline.apis.body_reader import read_response
 from tapeline.pipeline.apis.chat_completions.columns import flatten_completion, rebuild_completion
-from tapeline.pipeline.apis.chat_completions.request import ParsedRequest, read_request
+from tapeline.pipeline.apis.chat_completions.request import read_request
 from tapeline.pipeline.dataset.schema import EXCHANGES, OUTCOMES
 from tapeline.pipeline.records.captured import CapturedExchange
 from tapeline.pipeline.records.record import Record, make_record
@@ -24,7 +25,7 @@ from tapeline.pipeline.wire.json_text import NOT_JSON, canonical, loads
 from tapeline.pipeline.wire.redaction import Redactor
 from tests.support.journals.captured import IN_ORDER, STOPPED, broken_off, captured
 from tests.support.machine.limits import LIMITS, Limits, applied
-from tests.unit.apis.chat_completions.test_stream import exact, said
+from tests.unit.apis.chat_completions.test_stream import CHAT, exact, said
 from tests.unit.apis.test_properties import CODINGS
 
 PLAIN = b"00000"
@@ -119,7 +120,7 @@ def _check_answer(case: Case) -> None:
 def _read(pieces: list[bytes], case: Case) -> ParsedResponse:
     chunks: list[Chunk] = list(enumerate(pieces))
     return read_response(
-        chunks, content_type=case.content_type, content_encoding=case.coding, limit=case.limits.decoded
+        CHAT, chunks, content_type=case.content_type, content_encoding=case.coding, limit=case.limits.decoded
     )
 
 

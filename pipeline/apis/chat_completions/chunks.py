@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...wire.json_text import JsonObject
+from ..base import TEXT_KINDS
 from ..merge import CONTENT_FIELDS, PART_TEXTS, REASONING_FIELDS
 
 # Names of members, and numbers of tool calls.
 Steps = tuple[str | int, ...]
 
-#: Kinds of text in the order in which models say them, unless it is known otherwise.
-TEXT_KINDS = ("reasoning", "content", "tool_call")
 # Fields that providers repeat in every chunk.
 _HEAD_FIELDS = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 _COMPLETION = "chat.completion"

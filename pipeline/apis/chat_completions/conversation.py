@@ -9,28 +9,14 @@ What clients change on the way from an answer to their history makes no differen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from ...wire.json_text import NOT_JSON, JsonObject, content_hash, loads
+from ..base import History
 
 # Marks of where a provider shall cache move along as a conversation grows, and say nothing.
 _CACHE_MARK = "cache_control"
-
-
-@dataclass(frozen=True)
-class History:
-    """What was said, in the order of a request's messages."""
-
-    #: A key for each answer in it, in their order. One with calls that have ids has a second key with the ids after
-    #: the first: by it answers that say the same are told apart, where client and provider keep ids.
-    keys: list[int]
-    state: bytes
-
-    def answered(self, message: Any) -> list[int]:
-        """The keys of the history that has this answer next; none for an answer that says nothing."""
-        return _answer(self.state, message)[1] if isinstance(message, dict) else []
 
 
 def read_history(messages: list[Any], content_ids: list[str]) -> History:
@@ -51,7 +37,8 @@ def answer_keys(history: History, completion: JsonObject | None) -> list[int]:
     choices = completion.get("choices") if completion is not None else None
     if not isinstance(choices, list):
         return []
-    keys = [key for choice in choices if isinstance(choice, dict) for key in history.answered(choice.get("message"))]
+    messages = [choice.get("message") for choice in choices if isinstance(choice, dict)]
+    keys = [key for message in messages if isinstance(message, dict) for key in _answer(history.state, message)[1]]
     return list(dict.fromkeys(keys))
 
 

@@ -7,8 +7,6 @@ parameter means is the provider's business: a value of an unexpected type leaves
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +14,8 @@ from ...wire.base64_payloads import Payload, body_text, extract, restore
 from ...wire.content_coding import ContentDecoder, whole_limit
 from ...wire.json_text import content_hash, dumps, loads, storable
 from ...wire.redaction import Redactor
-from .conversation import History, read_history
+from ..base import Content, ContentOf, ParsedRequest
+from .conversation import read_history
 
 # Column -> type; the field has the column's name.
 _PARAMETERS: dict[str, type] = {
@@ -48,31 +47,6 @@ VOLATILE_FIELDS = (
     "prompt_cache_key",
     "store",
 )
-
-
-@dataclass(frozen=True)
-class Content:
-    """One JSON value that requests repeat; where a message holds a payload, it has a reference in its place."""
-
-    content_id: str
-    kind: str
-    role: str | None
-    text: str | None
-    json: str
-    #: Of a payload: its media type, where it is said, and the bytes that its base64 text stands for.
-    media_type: str | None = None
-    payload_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class ParsedRequest:
-    """What a request body says: columns of `exchanges`, and rows for `content`."""
-
-    columns: dict[str, Any]
-    contents: tuple[Content, ...]
-    history: History | None = None
-    #: Why the body could not be decoded.
-    problem: str | None = None
 
 
 def read_request(body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> ParsedRequest:
@@ -117,7 +91,7 @@ def read_request(body: bytes, content_encoding: str = "", redactor: Redactor | N
     return ParsedRequest(columns, (*contents, *map(_payload, payloads)), history, decoder.problem)
 
 
-def rebuild_request(columns: dict[str, Any], content_of: Callable[[str], Any]) -> Any:
+def rebuild_request(columns: dict[str, Any], content_of: ContentOf) -> Any:
     """The request that `read_request` read, as JSON or as its text where it was none.
 
     `content_of` gives the value of what `content` keeps by its id, None where it is missing.

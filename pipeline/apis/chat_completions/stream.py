@@ -8,10 +8,10 @@ https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from ...wire.json_text import loads
+from ..base import DeltaText
 from ..merge import CONTENT_FIELDS, REASONING_FIELDS, Fields, Notes, Text
 
 # Fields that exist in a stream alone: padding against the guessing of lengths (OpenAI's `obfuscation`).
@@ -22,19 +22,6 @@ _CHOICE_FRAGMENTS = frozenset(("text",))
 # All that most deltas have.
 _PLAIN_DELTA = {"role", "content"}
 _CALL_BODIES = ("function", "custom")
-
-
-@dataclass(slots=True)
-class DeltaText:
-    """How many characters of each kind a chunk brought, over all its choices."""
-
-    content: int = 0
-    reasoning: int = 0
-    tool_call: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.content + self.reasoning + self.tool_call
 
 
 class ChatAssembler:

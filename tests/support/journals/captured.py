@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tapeline.pipeline.apis.body_reader import Chunk
+from tapeline.pipeline.apis.base import Chunk
 from tapeline.pipeline.records.captured import CapturedExchange
 
 EVENT_STREAM = [["content-type", "text/event-stream"]]

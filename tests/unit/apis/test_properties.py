@@ -26,9 +26,10 @@ from tests.support.journals.strategies import (
     text,
 )
 from tests.support.machine.limits import LIMITS, Limits, applied
-from tests.unit.apis.chat_completions.test_stream import exact, said
+from tests.unit.apis.chat_completions.test_stream import CHAT, exact, said
 
-from tapeline.pipeline.apis.body_reader import ParsedResponse, read_response
+from tapeline.pipeline.apis.base import ParsedResponse
+from tapeline.pipeline.apis.body_reader import read_response
 from tapeline.pipeline.apis.chat_completions.request import read_request
 from tapeline.pipeline.records.record import make_record
 from tapeline.pipeline.wire.content_coding import ContentDecoder
@@ -118,7 +119,9 @@ def test_any_answer_is_read_the_same_however_it_is_cut(
     def read(chunks: list[bytes]) -> ParsedResponse:
         numbered = list(enumerate(chunks))
         with applied(limits):
-            return read_response(numbered, content_type=content_type, content_encoding=coding, limit=limits.decoded)
+            return read_response(
+                CHAT, numbered, content_type=content_type, content_encoding=coding, limit=limits.decoded
+            )
 
     whole = read([sent])
     assert said(read(pieces(sent, cuts))) == said(whole)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.journals.chunker import Chunker
 from tests.support.journals.strategies import cuts, examples, json_value, object_with, pieces, scraps, text
-from tests.unit.apis.chat_completions.test_stream import exact
+from tests.unit.apis.chat_completions.test_stream import CHAT, exact
 
 from tapeline.pipeline.apis.body_reader import read_response
 from tapeline.pipeline.apis.chat_completions.columns import flatten_completion, rebuild_completion
@@ -181,7 +181,7 @@ def test_a_completion_cut_into_chunks_is_put_together_again(
 ) -> None:
     completion["choices"] = [{"index": index} | choice for index, choice in enumerate(completion["choices"])]
     body = Chunker(random).body(completion, end)
-    answer = read_response(list(enumerate(pieces(body, cuts))), content_type="text/event-stream")
+    answer = read_response(CHAT, list(enumerate(pieces(body, cuts))), content_type="text/event-stream")
     assert answer.problems == []
     assert exact(answer.completion) == exact(completion)
     assert answer.done

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.journals.strategies import any_body, examples
-from tests.unit.apis.chat_completions.test_stream import STREAMS, exact, expected, one_chunk, read
+from tests.unit.apis.chat_completions.test_stream import CHAT, STREAMS, exact, expected, one_chunk, read
 
-from tapeline.pipeline.apis.body_reader import ParsedResponse, read_response
+from tapeline.pipeline.apis.base import ParsedResponse
+from tapeline.pipeline.apis.body_reader import read_response
 from tapeline.pipeline.apis.chat_completions.chunks import make_chunks, natural_sizes
 from tapeline.pipeline.wire.json_text import dumps
 
@@ -34,7 +35,7 @@ def body_of(chunks: list[dict[str, Any]]) -> bytes:
 
 
 def assembled(chunks: list[dict[str, Any]]) -> ParsedResponse:
-    return read_response([(1, body_of(chunks))], content_type="text/event-stream")
+    return read_response(CHAT, [(1, body_of(chunks))], content_type="text/event-stream")
 
 
 def recorded_sizes(answer: ParsedResponse) -> list[int]:
@@ -68,7 +69,7 @@ def test_chunks_bring_the_recorded_sizes(path: Path) -> None:
 @examples
 @given(any_body, st.lists(st.integers(0, 9), min_size=1, max_size=12), st.booleans())
 def test_any_stream_can_be_made_again_in_any_sizes(body: bytes, sizes: list[int], usage_apart: bool) -> None:
-    answer = read_response([(1, body)], content_type="text/event-stream")
+    answer = read_response(CHAT, [(1, body)], content_type="text/event-stream")
     if answer.streamed and answer.completion is not None:
         again = assembled(make_chunks(answer.completion, sizes, usage_apart=usage_apart))
         assert exact(again.completion) == exact(answer.completion)

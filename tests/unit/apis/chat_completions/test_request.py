@@ -9,10 +9,9 @@ from typing import Any
 import brotli
 import pytest
 
+from tapeline.pipeline.apis.base import Content, ParsedRequest
 from tapeline.pipeline.apis.chat_completions.request import (
     VOLATILE_FIELDS,
-    Content,
-    ParsedRequest,
     plain_text,
     read_request,
 )

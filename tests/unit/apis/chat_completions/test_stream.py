@@ -19,10 +19,13 @@ import simplejson
 import zstandard
 from tests.support.places import DATA
 
-from tapeline.pipeline.apis.body_reader import Chunk, ParsedResponse, read_response
+from tapeline.pipeline.apis.base import Chunk, ParsedResponse
+from tapeline.pipeline.apis.body_reader import read_response
+from tapeline.pipeline.apis.chat_completions.api import ChatCompletions
 from tapeline.pipeline.apis.chat_completions.columns import flatten_completion, rebuild_completion
 from tapeline.pipeline.wire.json_text import NOT_JSON, loads
 
+CHAT = ChatCompletions()
 STREAMS = sorted((DATA / "streams").glob("*.sse"))
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -53,7 +56,7 @@ def expected(path: Path) -> dict[str, Any]:
 def read(chunks: Iterable[Chunk], path: Path, content_encoding: str = "") -> ParsedResponse:
     wanted = expected(path)
     encoding = content_encoding or wanted["content_encoding"]
-    return read_response(chunks, content_type=wanted["content_type"], content_encoding=encoding)
+    return read_response(CHAT, chunks, content_type=wanted["content_type"], content_encoding=encoding)
 
 
 def one_chunk(body: bytes) -> list[Chunk]:
@@ -128,7 +131,7 @@ def test_a_time_is_that_of_the_chunk_that_completes_the_event() -> None:
     for number, data in enumerate(events, 1):
         # An event is there when its blank line is.
         chunks += [(number * 10, data[:-1]), (number * 10 + 1, data[-1:])]
-    answer = read_response(chunks, content_type="text/event-stream")
+    answer = read_response(CHAT, chunks, content_type="text/event-stream")
     assert answer.event_offsets_us == [11, 21, 31, 41, 51, 61]
     assert answer.event_sizes == [0, 2, 3, 3, 0, 0]
     assert answer.times == {
@@ -143,7 +146,7 @@ def test_a_time_is_that_of_the_chunk_that_completes_the_event() -> None:
 
 def test_times_of_several_events_in_a_chunk_and_of_one_that_the_end_completes() -> None:
     first, last = event('"content":"A"') + event('"content":"B"'), event('"content":"C"').rstrip()
-    answer = read_response([(10, first), (20, last)], content_type="text/event-stream")
+    answer = read_response(CHAT, [(10, first), (20, last)], content_type="text/event-stream")
     assert answer.event_offsets_us == [10, 10, 20]
     assert (answer.times["first_token_us"], answer.times["last_token_us"]) == (10, 20)
 
@@ -154,7 +157,7 @@ def test_times_are_kept_through_a_coding() -> None:
     for at_us in (10, 20, 30):
         chunks.append((at_us, compressor.compress(event('"content":"A"')) + compressor.flush(zlib.Z_SYNC_FLUSH)))
     answer = read_response(
-        [*chunks, (40, compressor.flush())], content_type="text/event-stream", content_encoding="gzip"
+        CHAT, [*chunks, (40, compressor.flush())], content_type="text/event-stream", content_encoding="gzip"
     )
     assert answer.event_offsets_us == [10, 20, 30]
 
@@ -174,7 +177,7 @@ def test_times_are_kept_through_a_coding() -> None:
     ],
 )
 def test_characters_are_counted_by_kind(delta: str, sizes: tuple[int, int, int]) -> None:
-    answer = read_response([(7, event(delta))], content_type="text/event-stream")
+    answer = read_response(CHAT, [(7, event(delta))], content_type="text/event-stream")
     assert answer.event_sizes == [sum(sizes)]
     kinds = ("first_content_us", "first_reasoning_us", "first_tool_call_us")
     assert [answer.times.get(kind) for kind in kinds] == [7 if size else None for size in sizes]
@@ -220,5 +223,5 @@ def test_five_megabytes_in_small_chunks_take_seconds(name: str) -> None:
     body = LONG_BODIES[name]()
     chunks = [(start, body[start : start + 64]) for start in range(0, len(body), 64)]
     began = time.perf_counter()
-    read_response(chunks, content_type="text/event-stream")
+    read_response(CHAT, chunks, content_type="text/event-stream")
     assert time.perf_counter() - began < 20

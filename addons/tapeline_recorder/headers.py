@@ -6,13 +6,13 @@ a keyed fingerprint, so that two users of one key can be told from two users of 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
+
+from .keyed_hash import keyed_hash
 
 # Headers that describe the call and its limits. A name that ends in "-" stands for all that begin so. Of x402 only what
 # a server demands (`payment-required`) is here: what a client pays with is signed, and a receipt names its wallet.
@@ -129,7 +129,7 @@ def find_key(headers: Headers, target: str) -> str | None:
 
 def fingerprint(key: str, salt: bytes) -> str:
     """What is kept of a key: the start of its HMAC-SHA256 under the data directory's salt."""
-    return "key-" + hmac.new(salt, key.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:16]
+    return "key-" + keyed_hash(key, salt)[:16]
 
 
 def load_salt(path: Path) -> bytes:

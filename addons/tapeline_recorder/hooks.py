@@ -29,7 +29,8 @@ from .contentview import ChatContentview
 from .data_directory import DEFAULT_DATA, DataDirectory
 from .headers import REQUEST_HEADERS, RESPONSE_HEADERS, find_key, fingerprint, kept_headers, kept_path, load_salt
 from .journal_writer import JournalWriter
-from .masking import credentials_in, digest, masks_for
+from .keyed_hash import keyed_hash
+from .masking import credentials_in, masks_for
 from .recorder_files import RecorderFiles
 from .seal_process import Sealing, can_seal
 
@@ -241,7 +242,7 @@ class Recorder:
             "http_version": request.http_version,
             "headers": kept_headers(headers, REQUEST_HEADERS),
             "api_key_id": fingerprint(key, self._salt) if key else None,
-            "credentials": [(len(credential), digest(credential, self._salt)) for credential in credentials],
+            "credentials": [(len(credential), keyed_hash(credential, self._salt)) for credential in credentials],
         }
         self._writer.add("head", capture.number, head)
         request.stream = capture.tee("request")

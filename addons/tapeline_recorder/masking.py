@@ -7,11 +7,11 @@ through at sealing. Traffic is not touched: only what is kept of it.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
+
+from .keyed_hash import keyed_hash
 
 # Header and parameter names under which credentials travel.
 _CREDENTIAL_NAME = re.compile(
@@ -43,17 +43,12 @@ def credentials_in(headers: Headers, target: str, kept: frozenset[str]) -> list[
     return sorted((value for value in found if len(value) >= MIN_CHARACTERS), key=len, reverse=True)
 
 
-def digest(credential: str, salt: bytes) -> str:
-    """What is kept of a credential: its HMAC-SHA256 under the data directory's salt, in hexadecimal."""
-    return hmac.new(salt, credential.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
-
-
 def masks_for(credentials: Iterable[str], salt: bytes) -> list[tuple[bytes, bytes]]:
     """Each credential as bytes, and a mask as long that names it, as sealing does, where it is long enough."""
     masks = []
     for credential in credentials:
         covered = credential.encode("utf-8", "surrogateescape")
-        name = f"[redacted:credential:{digest(credential, salt)[:8]}]".encode("ascii")
+        name = f"[redacted:credential:{keyed_hash(credential, salt)[:8]}]".encode("ascii")
         masks.append((covered, name.ljust(len(covered), b"*") if len(name) <= len(covered) else b"*" * len(covered)))
     return masks
 

@@ -6,13 +6,12 @@ What the rows say is decided before, their bytes are `parquet`'s, and reading th
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..atomic_write import sync_folder, write_whole
 from ..errors import DataError
 from .schema import Dataset
 
@@ -51,23 +50,6 @@ def written_values(root: Path, recorder_id: str, column: str) -> set[str]:
     return set().union(*(column_of(path, column) for _, path in _batches(root, recorder_id)))
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write a private file so that it is on the disk under its name whole, or not at all. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
 def _batches(root: Path, recorder_id: str) -> Iterator[tuple[int, Path]]:
     for path in root.glob(f"date=*/{glob.escape(recorder_id)}-*.parquet"):
         number = path.stem.removeprefix(f"{recorder_id}-")
@@ -80,19 +62,9 @@ def _write_file(path: Path, data: memoryview) -> None:
         for folder in (path.parent.parent, path.parent):
             # One by one: `parents` would give the folder in between the mode that the umask leaves.
             folder.mkdir(mode=0o700, exist_ok=True)
-        write_whole(path, data)
+        write_whole(path, data, durable=True)
         # The journal forgets what it holds once this returns: the folders' names must be on the disk by then, too.
         for folder in (path.parent.parent, path.parent.parent.parent):
-            _sync_folder(folder)
+            sync_folder(folder)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}. Free or change the disk, then load.") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows keeps names with their files and opens no folder.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -27,7 +27,8 @@ from tapeline.addons.tapeline_recorder.headers import (
     load_salt,
 )
 from tapeline.addons.tapeline_recorder.journal import Entry, Lock, last_commit, write_entries
-from tapeline.addons.tapeline_recorder.masking import Mask, credentials_in, digest, masks_for
+from tapeline.addons.tapeline_recorder.keyed_hash import keyed_hash
+from tapeline.addons.tapeline_recorder.masking import Mask, credentials_in, masks_for
 from tapeline.addons.tapeline_recorder.recorder_files import RecorderFiles
 
 from ..errors import DataError
@@ -167,7 +168,7 @@ def _entries(arrivals: Iterable[ImportedExchange], result: ImportResult, salt: b
             "head",
             number,
             _head(arrival, result.run, salt)
-            | {"credentials": [(len(credential), digest(credential, salt)) for credential in credentials]},
+            | {"credentials": [(len(credential), keyed_hash(credential, salt)) for credential in credentials]},
         )
         if arrival.status is not None:
             yield "answer", number, _answer(arrival)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import certifi
+
+from ..atomic_write import write_whole
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 INJECTED = Path(__file__).resolve().parent / "inject"
@@ -143,7 +144,7 @@ def _trusted(base: Mapping[str, str]) -> Iterator[bytes]:
 def _write_certificates(target: Path, files: Iterable[bytes]) -> Path:
     """Each certificate of the PEM files once, in their order; keys and comments in them stay behind."""
     certificates = dict.fromkeys(pem for data in files for pem in _CERTIFICATE.findall(data))
-    _write_whole(target, b"".join(pem + b"\n" for pem in certificates))
+    write_whole(target, b"".join(pem + b"\n" for pem in certificates))
     return target
 
 
@@ -153,16 +154,3 @@ def _read(name: str | None) -> bytes | None:
         return Path(name).read_bytes() if name else None
     except OSError:
         return None
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    """A bundle appears whole or not at all; a client that started earlier may be reading the old one."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # made with mode 0600
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -44,17 +44,17 @@ class Written:
 
 
 def make_batch(
-    recorder_id: str, run: str, exchanges: Iterable[CapturedExchange], losses: Iterable[Loss], privacy: Policy
+    recorder_id: str, run: str, exchanges: Iterable[CapturedExchange], losses: Iterable[Loss], policy: Policy
 ) -> Batch:
     """The rows of these exchanges and losses of a recorder."""
     batch = Batch([], {}, [loss_row(recorder_id, run, *loss) for loss in losses])
     for captured in exchanges:
-        record = privacy.record(captured, recorder_id)
+        record = policy.record(captured, recorder_id)
         batch.exchanges.append(record.row)
         for content in record.contents:
             if content.content_id not in batch.contents:
                 row = _content_row(content, record.row["started_at"])
-                batch.contents[content.content_id] = row if privacy.keeps_content else content_without_text(row)
+                batch.contents[content.content_id] = row if policy.keeps_content else content_without_text(row)
     return batch
 
 

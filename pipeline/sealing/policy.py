@@ -1,6 +1,6 @@
-"""What a recording is to keep, as its journal says, and the records that are made so.
+"""Applies the settings of a recording to its records: what is redacted, and whether text is kept.
 
-The rules are `redaction`'s and `withholding`'s; here they meet the recording they are for.
+The rules stand in `wire.redaction` and `records.content_removal`; a journal says which of them hold for it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..wire.redaction import Redactor, own_format
 
 @dataclass(frozen=True)
 class Policy:
-    """What is replaced in the texts of a recording, if anything is, and whether they are kept at all."""
+    """The redactor for the texts of a recording, None without redaction, and whether texts are kept at all."""
 
     redactor: Redactor | None
     keeps_content: bool
 
     def record(self, captured: CapturedExchange, recorder_id: str) -> Record:
-        """The exchange's record; one that reading fails on is kept as the bytes it is, and holds nothing up."""
+        """Make the record of an exchange. If reading it fails, its bytes are kept as they are, and sealing goes on."""
         try:
             record = make_record(captured, recorder_id, self.redactor)
-        except Exception as error:  # noqa: BLE001 - a fault of ours in one exchange must not stop all that follow
+        except Exception as error:  # noqa: BLE001 - a bug that one exchange meets must not stop those after it
             record = unread_record(captured, recorder_id, f"Tapeline could not read it: {error!r}", self.redactor)
         return record if self.keeps_content else without_content(record)
 
 
 def policy_of(about: dict[str, str], directory: DataDirectory) -> Policy:
-    """The privacy that a journal asks for: credentials are replaced unless it says otherwise."""
+    """Return the policy that a journal asks for: credentials are replaced unless it says otherwise."""
     redactor = None
     if about.get("redact") != "none":
         patterns = json.loads(about.get("redact_patterns", "[]"))
@@ -43,6 +43,6 @@ def policy_of(about: dict[str, str], directory: DataDirectory) -> Policy:
     return Policy(redactor, about.get("content") != "none")
 
 
-def keeps_less_than_heard(row: dict[str, Any]) -> bool:
-    """Whether a row of `exchanges` leaves out something that the journal still has."""
+def keeps_less_than_journal(row: dict[str, Any]) -> bool:
+    """Whether a row of `exchanges` lacks text that the journal still has."""
     return not row["content_kept"] or bool(row["request_redactions"] or row["response_redactions"])

@@ -16,7 +16,8 @@ from typing import Any
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
-from ..dataset.files import write_whole, written_batches, written_values
+from ..atomic_write import write_whole
+from ..dataset.files import written_batches, written_values
 from ..dataset.schema import DATASETS, EXCHANGES, LOSSES
 from ..records.captured import CapturedExchange
 from .batch import Written, loss_row, make_batch, write
@@ -32,14 +33,28 @@ _ROW_BYTES = 64
 NOT_WHOLE = "its journal is damaged: not all of its bytes are there"
 _PARTS = ("request", "response")
 WITHOUT_CONTENT = {"content": "none"}
+# In the names of files that recovery writes; datasets of earlier versions have it, too.
+RECOVERED = "-salvaged"
 
 Row = tuple[Any, ...]
 
 
-def damage_found(directory: DataDirectory, recorder_id: str) -> str | None:
-    """What is wrong with a journal. It is noted, and stands from then on.
+def recover_if_damaged(directory: DataDirectory, recorder_id: str, done: Callable[[Written], None]) -> str | None:
+    """Seal what is left of the journal of a recorder that is gone, if it is damaged; None where it is whole or missing.
 
-    Reading a journal can take the signs of damage away, and its recovery may have to be repeated.
+    `done` is called for each batch that was written. Returns a sentence for the user. Raises DataError when the disk
+    does not take a batch, OSError and sqlite3.Error for a journal that cannot be looked at.
+    """
+    if not directory.journal(recorder_id).exists():
+        return None
+    damage = _damage_found(directory, recorder_id)
+    return None if damage is None else _recover(directory, recorder_id, damage, done)
+
+
+def _damage_found(directory: DataDirectory, recorder_id: str) -> str | None:
+    """Return what is wrong with a journal, and note it beside the journal for good.
+
+    Reading a journal can remove the signs of damage, and its recovery may have to be repeated.
     """
     damage_note = directory.damage_note(recorder_id)
     if damage_note.exists():
@@ -47,20 +62,20 @@ def damage_found(directory: DataDirectory, recorder_id: str) -> str | None:
     batches = max(written_batches(directory.dataset(name), recorder_id) for name in DATASETS)
     damage = damage_of(directory.journal(recorder_id), batches)
     if damage is not None:
-        write_whole(damage_note, damage.encode())
+        write_whole(damage_note, damage.encode(), durable=True)
     return damage
 
 
-def recover(directory: DataDirectory, recorder_id: str, damage: str, done: Callable[[Written], None]) -> str:
-    """Seal what can be read and was not sealed before, count the rest, and put the journal aside; says what it did."""
+def _recover(directory: DataDirectory, recorder_id: str, damage: str, done: Callable[[Written], None]) -> str:
+    """Seal what can be read and was not sealed before, count the rest, put the journal aside; return what was done."""
     sealed = written_values(directory.dataset(EXCHANGES.name), recorder_id, "exchange_id")
     counted = written_values(directory.dataset(LOSSES.name), recorder_id, "loss_id")
-    name = f"{recorder_id}-salvaged"
+    name = f"{recorder_id}{RECOVERED}"
     saved = 0
     damaged = DamagedJournal(directory.journal(recorder_id))
     try:
         about = damaged.about
-        # What is not known to be allowed is not kept; the journal itself stays.
+        # Without settings nothing says that text may be kept. The journal itself stays.
         policy = policy_of(WITHOUT_CONTENT if about is None else about, directory)
         exchanges = (captured for captured in damaged.exchanges() if captured.exchange_id not in sealed)
         for number, members in enumerate(_in_batches(exchanges), 1):

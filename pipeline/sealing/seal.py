@@ -1,10 +1,8 @@
-"""Seals journals: turns what recorders wrote into the dataset, and forgets it there once it is on the disk.
+"""Seals journals: makes records of what recorders wrote, and deletes them from the journal once they are on the disk.
 
-The only road from bytes to records. A clean stop, a crash and a running recorder all take it: a batch is numbered,
-its records are made, `content` is written, then `losses`, then `exchanges`, then the journal forgets the batch.
-Whatever stops that in between, the next pass repeats the batch with the same members under the same names.
-
-A damaged journal is recoverd once its recorder is gone: what can be read is sealed, the rest is counted.
+Clean stops, crashes and running recorders all take this one way. A batch is numbered, its records are made, `content`
+is written, then `losses`, then `exchanges`, and then the journal forgets the batch. If anything stops a pass, the next
+pass repeats the batch with the same members under the same names.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from ..errors import DataError
 from .batch import Written, loss_row, make_batch, write
 from .cleanup import clear_datasets, clear_journals, remove_journal
 from .journal import Journal, open_journal_for_sealing
-from .policy import keeps_less_than_heard, policy_of
-from .recovery import damage_found, recover
+from .policy import keeps_less_than_journal, policy_of
+from .recovery import recover_if_damaged
 
 # A pass seals thousands of exchanges a second; one that takes this long hangs.
 LOCK_SECONDS = 600.0
@@ -31,7 +29,7 @@ LOCK_SECONDS = 600.0
 
 @dataclass
 class Sealed:
-    """What a pass did."""
+    """Counts of one pass."""
 
     exchanges: int = 0
     batches: int = 0
@@ -46,7 +44,7 @@ class Sealed:
 
 
 def seal(directory: DataDirectory) -> Sealed:
-    """Seal all that can be sealed now. Raises DataError when the disk does not take it, or another pass hangs."""
+    """Seal all exchanges that can be sealed now. Raises DataError when the disk is full or another pass hangs."""
     total = Sealed()
     if not directory.journals.is_dir() or not any(directory.journals.iterdir()):
         return total
@@ -72,21 +70,20 @@ def seal(directory: DataDirectory) -> Sealed:
 def _seal_recorder(directory: DataDirectory, recorder_id: str, total: Sealed) -> None:
     alive = is_locked(directory.recorder_lock(recorder_id))
     commit = None
-    if directory.journal(recorder_id).exists():
-        if not alive and (damage := damage_found(directory, recorder_id)) is not None:
-            total.recorders += 1
-            total.problems += (recover(directory, recorder_id, damage, total.add),)
-        else:
-            commit = _seal_journal(directory, recorder_id, total, alive=alive)
+    if not alive and (report := recover_if_damaged(directory, recorder_id, total.add)) is not None:
+        total.recorders += 1
+        total.problems += (report,)
+    elif directory.journal(recorder_id).exists():
+        commit = _seal_journal(directory, recorder_id, total, alive=alive)
     if not alive:
-        # Everything in it is on the disk, and nobody writes to it any more.
+        # All of the journal is in the dataset, and nobody writes to it any more.
         _seal_ledger(directory, recorder_id, commit, total)
         remove_journal(directory, recorder_id)
         clear_datasets(directory)
 
 
 def _seal_journal(directory: DataDirectory, recorder_id: str, total: Sealed, *, alive: bool) -> int:
-    """Seal what can be sealed of a journal; gives the number of its last commit."""
+    """Seal what has ended, or all if the recorder is gone. Returns the number of the journal's last commit."""
     journal = open_journal_for_sealing(directory.journal(recorder_id))
     try:
         before = total.batches
@@ -97,7 +94,7 @@ def _seal_journal(directory: DataDirectory, recorder_id: str, total: Sealed, *, 
         while (batch := journal.number_batch(unfinished=not alive)) is not None:
             _seal_batch(directory, journal, batch, total)
             if total.exchanges >= goal:
-                break  # what has ended meanwhile is the next pass's, which makes fewer and larger files of it
+                break  # what ended meanwhile waits for the next pass, which makes fewer and larger files
         total.recorders += total.batches > before
         return journal.last_commit
     finally:
@@ -106,22 +103,22 @@ def _seal_journal(directory: DataDirectory, recorder_id: str, total: Sealed, *, 
 
 def _seal_batch(directory: DataDirectory, journal: Journal, number: int, total: Sealed) -> None:
     recorder_id, run = journal.about["recorder_id"], journal.about["run"]
-    privacy = policy_of(journal.about, directory)
-    batch = make_batch(recorder_id, run, journal.exchanges(number), journal.losses(number), privacy)
+    policy = policy_of(journal.about, directory)
+    batch = make_batch(recorder_id, run, journal.exchanges(number), journal.losses(number), policy)
     unwritten = journal.unwritten(list(batch.contents))
     for content_id in batch.contents.keys() - unwritten:
         del batch.contents[content_id]
-    wipe = any(keeps_less_than_heard(row) for row in batch.exchanges)
+    wipe = any(keeps_less_than_journal(row) for row in batch.exchanges)
     total.add(write(directory, f"{recorder_id}-{number:06d}", batch))
     journal.forget(number, list(unwritten), wipe=wipe)
 
 
 def _seal_ledger(directory: DataDirectory, recorder_id: str, commit: int | None, total: Sealed) -> None:
-    """Seal what a recorder that is gone has counted beside its journal, which may be gone as well."""
+    """Seal the losses that a recorder counted beside its journal; recorder and journal may both be gone."""
     notes = read_ledger(directory.ledger(recorder_id), commit)
     if notes is None:
         return
     rows = [loss_row(recorder_id, notes.run, f"ledger-{n}", *loss) for n, loss in enumerate(notes.losses, 1)]
-    # The journal numbers its batches from 1: one that has to be repeated gives the same file again.
+    # Journals number their batches from 1, so 0 is free, and a repeated pass writes the same file again.
     write_batch(directory.dataset(LOSSES.name), LOSSES, f"{recorder_id}-{0:06d}", rows, lambda row: row["at"])
     total.losses += sum(row["exchanges"] for row in rows)

@@ -7,13 +7,13 @@ the credentials a request came with are found whatever they look like, by their 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from tapeline.addons.tapeline_recorder.keyed_hash import keyed_hash
 
 from .base64_payloads import is_payload
 
@@ -188,11 +188,11 @@ class Redactor:
         return whole[:start] + self._name(kind, secret) + whole[end:]
 
     def _name(self, kind: str, secret: str) -> str:
-        return f"[redacted:{kind}:{digest(secret, self.salt)[:HASH_CHARACTERS]}]"
+        return f"[redacted:{kind}:{keyed_hash(secret, self.salt)[:HASH_CHARACTERS]}]"
 
     def _without(self, text: str, credential: Credential) -> str:
         for stretch in _stretches(text[:MAX_COMPARED_CHARACTERS], credential.length):
-            if digest(stretch, self.salt) == credential.digest:
+            if keyed_hash(stretch, self.salt) == credential.digest:
                 self.count += text.count(stretch)
                 return text.replace(stretch, self._name("credential", stretch))
         return text
@@ -211,11 +211,6 @@ class UnsaltedRedactor(Redactor):
 def unsalted(text: str) -> str:
     """A text with the names of credentials as `UnsaltedRedactor` gives them."""
     return _NAME.sub(r"[redacted:\1]", text)
-
-
-def digest(secret: str, salt: bytes) -> str:
-    """The keyed hash by which a credential is known."""
-    return hmac.new(salt, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def _stretches(text: str, length: int) -> Iterator[str]:

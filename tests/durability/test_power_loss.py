@@ -103,7 +103,7 @@ def test_a_batch_is_numbered_on_the_disk_before_anything_of_it_is_written(data: 
     """Else a number could come twice, with other members; SQLite's own calls are seen from outside alone."""
     make_journal(data, TWO_DAYS)
     calls = traced_calls(tmp_path / "calls", "seal", "--data", str(data))
-    first = next(position for position, call in enumerate(calls) if ".parquet.tmp" in call)
+    first = next(position for position, call in enumerate(calls) if ".parquet." in call and ".tmp" in call)
     logged = [call for call in calls[:first] if "recorder-1.sqlite-wal" in call]
     assert any("pwrite64(" in call for call in logged)
     assert "fdatasync(" in logged[-1]

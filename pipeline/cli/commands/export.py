@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
+from ...atomic_write import whole_file
 from ...errors import UsageError
 from ..options import data_option, filter_options, filters_from, format_option, output_option
 from ..output import note
@@ -100,16 +100,14 @@ def _opened(output: Path | None) -> Iterator[Callable[[str], object]]:
     if output is None:
         yield lambda text: click.echo(text, nl=False, color=True)
         return
-    is_device = output.exists() and not output.is_file()
-    written = output if is_device else output.with_name(f".{output.name}.tmp")
     try:
-        with os.fdopen(os.open(written, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            yield file.write
-        if not is_device:
-            written.replace(output)
+        with _file_at(output) as file:
+            yield lambda text: file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}.") from error
-    finally:
-        if not is_device:
-            written.unlink(missing_ok=True)
     note(f"Wrote {output}")
+
+
+def _file_at(output: Path) -> AbstractContextManager[BinaryIO]:
+    """A file that gets its name when it is whole; a device or a pipe as it is."""
+    return output.open("wb") if output.exists() and not output.is_file() else whole_file(output)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapeline.addons.tapeline_recorder.masking import SHOWN_BYTES, Mask, credentials_in, digest, masks_for
+from tapeline.addons.tapeline_recorder.masking import SHOWN_BYTES, Mask, credentials_in, masks_for
 from tapeline.pipeline.wire.redaction import Redactor
-from tapeline.pipeline.wire.redaction import digest as sealing_digest
 
 SALT = b"salt" * 8
 KEY = "sk-abcabcabd-0123456789-0123456789-0123456789"
@@ -31,7 +30,6 @@ def test_a_mask_is_as_long_and_names_the_credential_as_sealing_does() -> None:
     assert body.decode() == f'{{"message": "Incorrect key: {name.ljust(len(KEY), "*")}."}}'
     assert count == 1
     assert kept([SHORT.encode()], SHORT) == (b"*" * len(SHORT), 1)
-    assert digest(KEY, SALT) == sealing_digest(KEY, SALT)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 11])

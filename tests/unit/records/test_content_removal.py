@@ -14,12 +14,13 @@ from tests.support.journals.journals import MadeUp, make_journal, recording, wri
 from tests.support.processes.recorder import query
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.addons.tapeline_recorder.keyed_hash import keyed_hash
 from tapeline.pipeline.dataset.schema import CONTENT, EXCHANGES
 from tapeline.pipeline.records.content_removal import content_without_text, without_content
 from tapeline.pipeline.records.record import make_record
 from tapeline.pipeline.sealing.seal import seal
 from tapeline.pipeline.wire.json_text import dumps
-from tapeline.pipeline.wire.redaction import Credential, Redactor, digest
+from tapeline.pipeline.wire.redaction import Credential, Redactor
 
 pytestmark = pytest.mark.slow
 
@@ -70,10 +71,10 @@ def test_an_error_that_repeats_the_requests_credential_does_not_keep_it() -> Non
     secret = "my-own-key.17"
     error = json.dumps({"error": {"message": f"Incorrect API key provided: {secret}.", "type": "auth"}}).encode()
     exchange = captured(
-        error, status=401, headers=JSON_HEADERS, credentials=[[len(secret), digest(secret, SALT)], [3, "0"]]
+        error, status=401, headers=JSON_HEADERS, credentials=[[len(secret), keyed_hash(secret, SALT)], [3, "0"]]
     )
     row = make_record(exchange, "r", Redactor(SALT)).row
-    name = f"[redacted:credential:{digest(secret, SALT)[:8]}]"
+    name = f"[redacted:credential:{keyed_hash(secret, SALT)[:8]}]"
     assert row["error_message"] == f"Incorrect API key provided: {name}."
     assert secret not in row["error_raw"]
     assert row["response_redactions"] == 1
@@ -179,4 +180,4 @@ def test_what_another_recording_has_with_its_text_is_not_hidden(
 
 
 def test_an_empty_credential_is_nowhere() -> None:
-    assert Redactor(SALT).without("abc", (Credential(0, digest("", SALT)),)) == "abc"
+    assert Redactor(SALT).without("abc", (Credential(0, keyed_hash("", SALT)),)) == "abc"

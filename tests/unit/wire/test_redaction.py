@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tapeline.pipeline.wire.redaction import FORMATS, Credential, Redactor, digest, own_format
+from tapeline.addons.tapeline_recorder.keyed_hash import keyed_hash
+from tapeline.pipeline.wire.redaction import FORMATS, Credential, Redactor, own_format
 
 SALT = b"salt" * 8
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -61,7 +62,7 @@ CASES += [(kind, context, secret) for kind, (context, secret) in IN_CONTEXT.item
 def test_a_credential_is_replaced_by_its_name(kind: str, context: str, secret: str, around: str) -> None:
     redactor = Redactor(SALT)
     redacted = redactor.text(around.format(context.format(secret)))
-    name = f"[redacted:{kind}:{digest(secret, SALT)[:8]}]"
+    name = f"[redacted:{kind}:{keyed_hash(secret, SALT)[:8]}]"
     assert redacted == around.format(context.format(name))
     assert redactor.count == 1
 
@@ -134,7 +135,7 @@ def test_json_values_are_walked() -> None:
 @pytest.mark.parametrize("name", ["api_key", "Authorization", "X-API-Key", "password"])
 def test_members_that_hold_credentials_are_replaced_whatever_they_look_like(name: str) -> None:
     redactor = Redactor(SALT)
-    assert redactor.value({name: "hunter2"}) == {name: f"[redacted:credential:{digest('hunter2', SALT)[:8]}]"}
+    assert redactor.value({name: "hunter2"}) == {name: f"[redacted:credential:{keyed_hash('hunter2', SALT)[:8]}]"}
     schema = {name: {"type": "string"}, "required": [name]}
     assert redactor.value(schema) == schema
 
@@ -152,14 +153,14 @@ def test_own_formats_come_beside_the_known_ones() -> None:
 @pytest.mark.parametrize("secret", ["hunter2", "Abc/+=.-~", "$3cret;x", "ключ-0001"])
 @pytest.mark.parametrize("around", ["{}", "Incorrect key: {}.", '"{}"', "x={}&y=1", "[{}]"])
 def test_credentials_known_by_their_hash_are_found_where_words_begin_and_end(secret: str, around: str) -> None:
-    known = (Credential(5, "0"), Credential(len(secret), digest(secret, SALT)))
+    known = (Credential(5, "0"), Credential(len(secret), keyed_hash(secret, SALT)))
     redactor = Redactor(SALT)
     redacted = redactor.without({"error": [around.format(secret), 1]}, known)
-    assert redacted == {"error": [around.format(f"[redacted:credential:{digest(secret, SALT)[:8]}]"), 1]}
+    assert redacted == {"error": [around.format(f"[redacted:credential:{keyed_hash(secret, SALT)[:8]}]"), 1]}
     assert redactor.count == 1
 
 
 def test_texts_without_the_known_credential_stay() -> None:
     redactor = Redactor(SALT)
-    assert redactor.without("Incorrect key", (Credential(9, digest("incorrect", SALT)),)) == "Incorrect key"
+    assert redactor.without("Incorrect key", (Credential(9, keyed_hash("incorrect", SALT)),)) == "Incorrect key"
     assert redactor.count == 0

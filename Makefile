@@ -4,6 +4,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYENV_ROOT ?= $(HOME)/.pyenv
 FUZZ := .fuzz
 FUZZ_SECONDS ?= 600
+# Tests of traffic that also pass on mitmproxy's own way, which users get with other releases and --no-fast-path.
+WITHOUT_FAST_PATH := $(addprefix tests/traffic/test_,streaming.py endings.py misbehaving_clients.py misbehaving_http2.py \
+  misbehaving_providers.py misbehaving_requests.py misbehaving_waits.py)
 # Servers that nobody here wrote, each in an environment of its own: their dependencies do not fit together.
 REAL_SERVERS := litellm llama-cpp
 # A tiny model needs no quick arithmetic: this takes a third of the time that a build for use takes.
@@ -29,6 +32,7 @@ check: setup ## everything a reviewer would run
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cog --check -I . README.md
+	TAPELINE_FAST_PATH=0 $(BIN)/python -m pytest -q -n auto $(WITHOUT_FAST_PATH)
 	$(BIN)/python -m pytest -q -n auto
 
 test-real: setup ## record servers that nobody here wrote; the first time installs them, which takes minutes
@@ -53,7 +57,7 @@ docs: setup ## write the generated parts of the README anew
 
 lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --no-header --python-version 3.12 \
-	  --group dev --output-file requirements.lock pyproject.toml
+	  --extra all --group dev --output-file requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade --universal --no-annotate --no-header --python-version 3.12 \
 	  --output-file tests/bench/peers.txt tests/bench/peers.in
 	for name in $(REAL_SERVERS); do uv pip compile --quiet --upgrade --universal --no-annotate --no-header \

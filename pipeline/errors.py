@@ -2,11 +2,16 @@
 
     TapelineError            the base: one clear line, no traceback
       ├─ UsageError          something that was typed is wrong
+      │    └─ MissingExtra   a feature whose packages are not installed
       └─ DataError           something on disk is not as it should be
 
-Whoever raises one knows the thing that is wrong and names the way out; `cli.main` alone prints it.
+The code that raises one names what is wrong and the way out; `cli.main` alone prints it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -38,3 +43,21 @@ class UsageError(TapelineError):
 
 class DataError(TapelineError):
     """A file is not as it should be."""
+
+
+class MissingExtra(UsageError):
+    """A feature needs packages that a plain install leaves out."""
+
+    def __init__(self, extra: str, feature: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed: pip install 'tapeline[{extra}]'")
+
+
+@contextmanager
+def needs_extra(extra: str, feature: str) -> Iterator[None]:
+    """Import what an extra brings inside this block. Raises MissingExtra where one of its packages is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tapeline"):
+            raise
+        raise MissingExtra(extra, feature) from error

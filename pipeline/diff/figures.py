@@ -83,7 +83,6 @@ def _estimate(name: str, base: Numbers, candidate: Numbers) -> list[Estimate]:
 def _interval(statistic: str, base: Numbers, candidate: Numbers) -> tuple[float, float]:
     """The ends of the interval of the difference between candidate and base."""
     import numpy as np
-    from scipy.stats import bootstrap
 
     of = _statistic(statistic)
 
@@ -94,15 +93,8 @@ def _interval(statistic: str, base: Numbers, candidate: Numbers) -> tuple[float,
     if len(base) > _MOST_DRAWN:
         members = np.random.default_rng(_SEED).choice(len(base), _MOST_DRAWN, replace=False)
         drawn_base, drawn_candidate = base[members], candidate[members]
-    draws = bootstrap(
-        (drawn_base, drawn_candidate),
-        gap,
-        paired=True,
-        vectorized=True,
-        n_resamples=_DRAWS,
-        method="percentile",
-        rng=np.random.default_rng(_SEED),
-    ).bootstrap_distribution
+    members = np.random.default_rng(_SEED).integers(0, len(drawn_base), (_DRAWS, len(drawn_base)))
+    draws = gap(drawn_base[members], drawn_candidate[members])
     share = len(drawn_base) / len(base)
     scale = math.sqrt(share) / (share if statistic == "sum" else 1)
     deviations = (draws - gap(drawn_base, drawn_candidate)) * scale

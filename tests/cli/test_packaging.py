@@ -54,7 +54,7 @@ def test_no_host_of_a_registry_stands_in_the_lock() -> None:
 def test_the_lock_names_every_dependency() -> None:
     locked = {re.split(r"[=\s]", line)[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
     declared = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requires("tapeline") or []}
-    assert declared <= {name.lower() for name in locked}
+    assert declared - {"tapeline"} <= {name.lower() for name in locked}
 
 
 HEAVY = (

@@ -12,7 +12,7 @@ import click
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
 from ...atomic_write import whole_file
-from ...errors import UsageError
+from ...errors import UsageError, needs_extra
 from ..options import data_option, filter_options, filters_from, format_option, output_option
 from ..output import note
 from ..prepare import ready_to_query, ready_with_prices
@@ -72,8 +72,8 @@ def export(
     with (ready_with_prices if has_costs else ready_to_query)(directory) as connection:
         selected = exchanges(connection, looks_at, costs=has_costs)
         if form == SPANS:
-            from ...export.otlp import send
-
+            with needs_extra("otlp", "--format otlp"):
+                from ...export.otlp import send
             send(selected, count, endpoint, with_content=with_content)
         else:
             _write(_pieces(form)(selected, count), output)

@@ -11,7 +11,7 @@ import click
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
-from ...errors import UsageError
+from ...errors import UsageError, needs_extra
 from ..options import (
     FORMATS,
     data_option,
@@ -137,7 +137,8 @@ def _put_out_page(
     *,
     opens: bool,
 ) -> None:
-    from ...reports.page.build import page_of
+    with needs_extra("charts", "A page of reports"):
+        from ...reports.page.build import page_of
 
     if len(wanted) == 1:
         filters = _of_the_other_model(wanted[0], filters)

@@ -1,31 +1,33 @@
-"""A provider of chat completions on loopback: what `tapeline demo` and the tests talk to.
+"""A provider of chat completions on loopback, for `tapeline demo` and the tests.
 
-It answers over real sockets, from tables, and connects to nothing. `answers` holds what it says, `dialects`
-how each system spells it, `server` puts it on the wire and notes what was sent, `workload` is a client.
+It responds over real sockets, from tables, and connects to nothing. `answers` holds the canned answers, `systems` how
+each real system spells them, `responses` plans the response to a request, `server` sends it and keeps a list of what
+was sent, and `workload` is a client.
 """
 
 from __future__ import annotations
 
 from ..wire.json_text import JsonObject
 from .answers import ANSWERS, CannedAnswer, Choice, Cut, HiddenTokens, Pace, ToolCall, completion, find_answer
-from .server import BuiltInProvider, Ended, Sent
+from .responses import Ended
+from .server import BuiltInProvider, SentResponse
 from .systems import (
     DEFAULT,
-    DIALECTS,
-    Dialect,
+    SYSTEMS,
     Problem,
+    System,
     UsagePlace,
     chunks,
-    dialect_for,
     fragments,
     reports_usage,
+    system_for,
 )
 from .workload import WORKLOAD, Call, CallResult, run_workload
 
 __all__ = [
     "ANSWERS",
     "DEFAULT",
-    "DIALECTS",
+    "SYSTEMS",
     "WORKLOAD",
     "BuiltInProvider",
     "Call",
@@ -33,20 +35,20 @@ __all__ = [
     "CannedAnswer",
     "Choice",
     "Cut",
-    "Dialect",
     "Ended",
     "HiddenTokens",
     "JsonObject",
     "Pace",
     "Problem",
-    "Sent",
+    "SentResponse",
+    "System",
     "ToolCall",
     "UsagePlace",
     "chunks",
     "completion",
-    "dialect_for",
     "find_answer",
     "fragments",
     "reports_usage",
     "run_workload",
+    "system_for",
 ]

@@ -1,7 +1,7 @@
-"""What the provider says: a table keyed by model name, and the completion object made from one of its rows.
+"""The provider's canned answers: a table keyed by model name, and the completion object made from a row of it.
 
-That object, as sent without streaming, is the source of truth: a stream is this very object cut up, so it is
-what any recorder must put together again. Spelling and cutting is left to `dialects`, waiting to `server`.
+That object, as it is sent without streaming, is the source of truth: a stream is the same object cut into chunks, so
+a recorder must reassemble exactly this. `systems` spells and cuts it, `server` waits between the chunks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..wire.json_text import JsonObject
-from .systems import Dialect, Problem, fragments
+from .systems import Problem, System, fragments
 
 FIRST_CREATED = 1767225600
 MOST_CHOICES = 128
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class HiddenTokens:
-    """What usage reports beyond the words that can be seen."""
+    """Tokens that usage reports beyond the visible text."""
 
     cached: int = 0
     cache_write: int = 0
@@ -54,7 +54,7 @@ class HiddenTokens:
 
 @dataclass(frozen=True)
 class Pace:
-    """Milliseconds: to the first event, between events, and for one longer silence."""
+    """Milliseconds to the first event, between events, and for one longer pause."""
 
     first: float = 60
     gap: float = 4
@@ -64,7 +64,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Cut:
-    """A stream that does not come to its end: what happens after how many events."""
+    """A stream that does not reach its end: what happens instead, and after how many events."""
 
     after: int
     how: Literal["error_event", "reset", "truncated"]
@@ -79,11 +79,11 @@ class CannedAnswer:
     pace: Pace = Pace()
     problem: Problem | None = None
     cut: Cut | None = None
-    """With a cut, `problem` is what the error event tells; without one, it is the HTTP answer."""
+    """With a cut, `problem` is the error event's content; without one, it is the HTTP error response."""
     keep_alive: bool = False
-    """Whether comment lines come while the model thinks."""
+    """Send a comment line while the model thinks."""
     gzip: bool = False
-    """Whether the body is compressed for a client that accepts gzip."""
+    """Compress the body for a client that accepts gzip."""
 
 
 type Answers = Mapping[str, tuple[CannedAnswer, ...]]
@@ -223,84 +223,87 @@ ANSWERS: Answers = MappingProxyType(
 )
 
 
-def find_answer(table: Answers, request: JsonObject, dialect: Dialect) -> CannedAnswer | None:
-    """The answer for this turn of the conversation: a model with several gives them one after the other."""
-    turns = table.get(_asked_model(request, dialect).rpartition("/")[2])
+def find_answer(table: Answers, request: JsonObject, system: System) -> CannedAnswer | None:
+    """Return the answer for this turn of the conversation, None for an unknown model.
+
+    A model with several answers gives one per turn; the assistant messages in the request tell the turn.
+    """
+    turns = table.get(_requested_model(request, system).rpartition("/")[2])
     if turns is None:
         return None
-    said = [m for m in request["messages"] if isinstance(m, dict) and m.get("role") == "assistant"]
-    return turns[min(len(said), len(turns) - 1)]
+    earlier = [m for m in request["messages"] if isinstance(m, dict) and m.get("role") == "assistant"]
+    return turns[min(len(earlier), len(turns) - 1)]
 
 
 def completion(
-    answer: CannedAnswer, request: JsonObject, dialect: Dialect, *, serial: int = 0, created: int = FIRST_CREATED
+    answer: CannedAnswer, request: JsonObject, system: System, *, serial: int = 0, created: int = FIRST_CREATED
 ) -> JsonObject:
-    """The object sent without streaming; `serial` makes its id, for that differs between equal requests."""
+    """Return the completion as it is sent without streaming; `serial` makes the ids of equal requests differ."""
     choices = _choices(answer, request)
-    usage = _usage(answer, choices, request, dialect)
-    asked = _asked_model(request, dialect)
+    usage = _usage(answer, choices, request, system)
+    model = _requested_model(request, system)
     payload: JsonObject = {
-        "id": dialect.id_prefix + hashlib.sha256(f"{asked} {created} {serial}".encode()).hexdigest()[:29],
+        "id": system.id_prefix + hashlib.sha256(f"{model} {created} {serial}".encode()).hexdigest()[:29],
         "object": "chat.completion",
         "created": created,
-        "model": asked if dialect.echoes_model else answer.served_by or asked.rpartition("/")[2],
-        "choices": [_choice_object(index, choice, request, dialect) for index, choice in enumerate(choices)],
+        "model": model if system.echoes_model else answer.served_by or model.rpartition("/")[2],
+        "choices": [_choice_object(index, choice, request, system) for index, choice in enumerate(choices)],
         "usage": usage,
     }
     latency_ms = round(answer.pace.first + answer.pace.gap * usage["completion_tokens"])
-    return payload | dialect.top_level(request, payload, latency_ms)
+    return payload | system.top_level(request, payload, latency_ms)
 
 
-def _asked_model(request: JsonObject, dialect: Dialect) -> str:
-    return str(request.get("model") or dialect.default_model)
+def _requested_model(request: JsonObject, system: System) -> str:
+    return str(request.get("model") or system.default_model)
 
 
 def _choices(answer: CannedAnswer, request: JsonObject) -> list[Choice]:
-    asked = request.get("n")
-    count = min(max(asked, 1), MOST_CHOICES) if isinstance(asked, int) else 1
+    n = request.get("n")
+    count = min(max(n, 1), MOST_CHOICES) if isinstance(n, int) else 1
     limit = request.get("max_completion_tokens") or request.get("max_tokens")
     choices = [answer.choices[index % len(answer.choices)] for index in range(count)]
     return [_shortened(choice, max(limit, 1)) for choice in choices] if isinstance(limit, int) else choices
 
 
 def _shortened(choice: Choice, limit: int) -> Choice:
-    thought, said = fragments(choice.reasoning), fragments(choice.content)
-    if len(thought) + len(said) <= limit:
+    reasoning, content = fragments(choice.reasoning), fragments(choice.content)
+    if len(reasoning) + len(content) <= limit:
         return choice
     return replace(
         choice,
-        reasoning="".join(thought[:limit]) if choice.reasoning is not None else None,
-        content="".join(said[: max(limit - len(thought), 0)]),
+        reasoning="".join(reasoning[:limit]) if choice.reasoning is not None else None,
+        content="".join(content[: max(limit - len(reasoning), 0)]),
         tool_calls=(),
         finish_reason="length",
     )
 
 
-def _choice_object(index: int, choice: Choice, request: JsonObject, dialect: Dialect) -> JsonObject:
-    payload: JsonObject = {"index": index, "message": _message(choice, dialect)}
+def _choice_object(index: int, choice: Choice, request: JsonObject, system: System) -> JsonObject:
+    payload: JsonObject = {"index": index, "message": _message(choice, system)}
     logprobs = _logprobs(choice, request)
-    if logprobs or dialect.spells_nulls:
-        payload[dialect.logprobs_field] = logprobs
+    if logprobs or system.spells_nulls:
+        payload[system.logprobs_field] = logprobs
     payload["finish_reason"] = choice.finish_reason
-    if dialect.matched_stop_field:
+    if system.matched_stop_field:
         stops = request.get("stop")
-        payload[dialect.matched_stop_field] = stops[0] if isinstance(stops, list) and stops else stops
+        payload[system.matched_stop_field] = stops[0] if isinstance(stops, list) and stops else stops
     return payload
 
 
-def _message(choice: Choice, dialect: Dialect) -> JsonObject:
+def _message(choice: Choice, system: System) -> JsonObject:
     calls = [{"id": call.id, "type": "function", "function": _function(call)} for call in choice.tool_calls]
-    every = {
+    fields = {
         "role": "assistant",
-        dialect.reasoning_field: choice.reasoning,
+        system.reasoning_field: choice.reasoning,
         "content": choice.content,
         "refusal": choice.refusal,
         "annotations": list(choice.annotations) or None,
         "tool_calls": calls or None,
         "function_call": _function(choice.function_call) if choice.function_call else None,
     }
-    spelled = {"content", "refusal"} if dialect.spells_nulls else set()
-    return {name: value for name, value in every.items() if value is not None or name in spelled}
+    nullable = {"content", "refusal"} if system.spells_nulls else set()
+    return {name: value for name, value in fields.items() if value is not None or name in nullable}
 
 
 def _function(call: ToolCall) -> JsonObject:
@@ -321,16 +324,16 @@ def _logprob(token: str, top: int) -> JsonObject:
     return {**entries[0], "top_logprobs": entries[:top]}
 
 
-def _usage(answer: CannedAnswer, choices: list[Choice], request: JsonObject, dialect: Dialect) -> JsonObject:
+def _usage(answer: CannedAnswer, choices: list[Choice], request: JsonObject, system: System) -> JsonObject:
     hidden = answer.hidden
-    asked = json.dumps([request["messages"], request.get("tools")], ensure_ascii=False)
-    prompt = len(asked) // CHARACTERS_PER_TOKEN + hidden.cached + hidden.cache_write + hidden.prompt_audio
-    thought = hidden.reasoning + sum(len(fragments(choice.reasoning)) for choice in choices)
-    said = sum(len(fragments(text)) for choice in choices for text in _said(choice))
-    completed = thought + said + hidden.completion_audio + hidden.rejected_prediction
+    prompt_text = json.dumps([request["messages"], request.get("tools")], ensure_ascii=False)
+    prompt = len(prompt_text) // CHARACTERS_PER_TOKEN + hidden.cached + hidden.cache_write + hidden.prompt_audio
+    reasoning = hidden.reasoning + sum(len(fragments(choice.reasoning)) for choice in choices)
+    visible = sum(len(fragments(text)) for choice in choices for text in _visible_texts(choice))
+    completed = reasoning + visible + hidden.completion_audio + hidden.rejected_prediction
     usage = {"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed}
-    counts = asdict(hidden) | {"reasoning": thought}
-    for path, name in dialect.usage_paths.items():
+    counts = asdict(hidden) | {"reasoning": reasoning}
+    for path, name in system.usage_paths.items():
         *parents, leaf = path.split(".")
         node: JsonObject = usage
         for parent in parents:
@@ -339,7 +342,7 @@ def _usage(answer: CannedAnswer, choices: list[Choice], request: JsonObject, dia
     return usage
 
 
-def _said(choice: Choice) -> Iterator[str | None]:
+def _visible_texts(choice: Choice) -> Iterator[str | None]:
     yield choice.content
     yield choice.refusal
     for call in filter(None, (*choice.tool_calls, choice.function_call)):

@@ -1,8 +1,8 @@
-"""`tapeline demo`: the main job from end to end, on loopback alone, without a key.
+"""`tapeline demo`: the main job from end to end, on loopback only and without a key.
 
-A built-in provider answers, a client calls it through a real recorder in a process of its own, and the reports are
-printed with what the provider knows it sent beside them. The recorder goes through the provider as through an upstream
-proxy, so that the recording shows the hosts that the calls name, and nothing leaves this machine.
+A client calls the built-in provider through a real recorder, which runs in a process of its own. The reports are
+printed, with the provider's own count of what it sent. The recorder uses the provider as its upstream proxy, so that
+the recording shows the hosts that the calls name, and nothing leaves this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..reports.run import run_report
 from ..sealing.seal import seal
 from ..warehouse import database
 from ..warehouse.query import Filters
-from . import WORKLOAD, BuiltInProvider, Sent, dialect_for, reports_usage, run_workload
+from . import WORKLOAD, BuiltInProvider, SentResponse, reports_usage, run_workload, system_for
 
 REPORTS = ("usage", "latency", "finish-reasons", "errors")
 NEXT_STEPS = """Look closer:
@@ -37,11 +37,11 @@ With a program of your own:
 
 
 def run_demo(data: Path, run: str) -> Iterator[str]:
-    """Record the workload under the label `run`; gives the text to print, part by part."""
+    """Record the workload under the label `run`, and yield the text to print, part by part."""
     with BuiltInProvider() as provider:
         yield f"A provider of chat completions answers on {provider.url}."
         with recorder(data, run, "--mode", f"upstream:{provider.url}") as address:
-            yield f"A recorder passes {len(WORKLOAD)} calls on from {address}: five dialects, streams, tools, errors."
+            yield f"A recorder passes {len(WORKLOAD)} calls on from {address}: six systems, streams, tools, errors."
             run_workload(WORKLOAD, proxy=address, provider_url=provider.url)
         sent = provider.sent
     directory = DataDirectory(data.absolute())
@@ -58,21 +58,21 @@ def run_demo(data: Path, run: str) -> Iterator[str]:
     yield _next_steps(data, run)
 
 
-def _comparison(sent: list[Sent], recorded: tuple[int, int | None]) -> str:
-    """What the provider counted beside what was recorded."""
+def _comparison(sent: list[SentResponse], recorded: tuple[int, int | None]) -> str:
+    """Return the provider's counts beside the recorded ones."""
     calls, tokens = recorded
-    reported = sum(_tokens_reported(one) for one in sent)
+    reported = sum(map(_reported_tokens, sent))
     return (
         f"The provider counted {len(sent):,} calls and reported {reported:,} completion tokens in whole answers.\n"
         f"Recorded are          {calls:,} calls and          {tokens or 0:,} completion tokens in whole answers.\n"
     )
 
 
-def _tokens_reported(sent: Sent) -> int:
+def _reported_tokens(sent: SentResponse) -> int:
     if sent.completion is None or sent.ended != "complete":
         return 0
     usage = sent.completion["usage"]
-    if sent.request.get("stream") and not reports_usage(sent.request, dialect_for(sent.host)):
+    if sent.request.get("stream") and not reports_usage(sent.request, system_for(sent.host)):
         usage = sent.completion.get("extra_fields", {}).get("billed_usage", {})
     return int(usage.get("completion_tokens", 0))
 

@@ -1,8 +1,8 @@
-"""How the systems differ on the wire: one row a system, found by the host name that the client asked for.
+"""How real systems differ from OpenAI on the wire: a row for each system, found by the host that the client names.
 
-A row says where usage goes, which fields come on top, what an error looks like, what a request must have.
-What is said (texts, tool calls, token counts) is left to `answers`; sockets and timing to `server`.
-Where a system's documentation is silent, the row follows what such systems run: LiteLLM, vLLM, OpenAI.
+A row describes where usage goes, which top-level fields are added, the shape of an error, and what a request must
+have. `answers` holds the content (texts, tool calls, token counts); `server` has the sockets and the timing.
+Where a system's documentation is silent, its row follows the software that such systems run: LiteLLM, vLLM, OpenAI.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..wire.json_text import JsonObject
 FINGERPRINT = "fp_5e1c0de7a9"
 ARGUMENT_PIECE = 9
 
-# A word with the space before it, as tokens are; scripts without spaces come in pieces all the same.
+# A word with the space before it, as tokenizers cut text. Scripts without spaces are cut every 12 characters.
 _FRAGMENT = re.compile(r"\s*\S{1,12}|\s+")
 
 
 class UsagePlace(Enum):
     """Where a stream reports its usage."""
 
-    OWN_EVENT = "a last event with empty choices; `usage` is null on the events before"
+    OWN_EVENT = "a last event with empty choices; `usage` is null on the events before it"
     OWN_EVENT_WITH_CHOICE = "a last event after the finish reason, with an empty delta"
     WITH_FINISH = "the event that carries the finish reason"
     EVERY_CHUNK = "every event, counted up so far"
@@ -35,7 +35,7 @@ class UsagePlace(Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a request gets no completion; a dialect gives it its shape."""
+    """Why a request gets no completion; the system decides on the shape of the error."""
 
     status: int
     message: str
@@ -44,7 +44,7 @@ class Problem:
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: JsonObject | None = None
-    """Sent as it stands, for the answers that have a shape of their own."""
+    """Sent unchanged, for an error with a shape of its own."""
 
 
 def _fields(problem: Problem) -> JsonObject:
@@ -89,8 +89,8 @@ def _fingerprint(request: JsonObject, completion: JsonObject, latency_ms: int) -
 
 
 def _openai_top_level(request: JsonObject, completion: JsonObject, latency_ms: int) -> JsonObject:
-    asked = request.get("service_tier", "auto")
-    return {"service_tier": "default" if asked == "auto" else asked, "system_fingerprint": FINGERPRINT}
+    tier = request.get("service_tier", "auto")
+    return {"service_tier": "default" if tier == "auto" else tier, "system_fingerprint": FINGERPRINT}
 
 
 def _bifrost_top_level(request: JsonObject, completion: JsonObject, latency_ms: int) -> JsonObject:
@@ -131,8 +131,8 @@ AIAND_USAGE = MappingProxyType({path: name for path, name in OPENAI_USAGE.items(
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """One row: what a system does otherwise than OpenAI."""
+class System:
+    """One row: how a system differs from OpenAI."""
 
     name: str
     base_path: str = "/v1"
@@ -140,28 +140,28 @@ class Dialect:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     default_model: str | None = None
-    """Answers a request that names no model; None where a model is required."""
+    """The model that serves a request which names none; None where a model is required."""
     echoes_model: bool = True
-    """Whether `model` comes back as it was asked for, or as the snapshot that served it."""
+    """Whether the response's `model` repeats the request's, or names the snapshot that served it."""
     without_key: Problem | None = None
-    """The answer to a request without Authorization; None where none is needed."""
+    """The error for a request without Authorization; None where no key is needed."""
     bad_value_status: int = 400
-    """Of a body that is well-formed JSON with values that cannot be served."""
+    """The status for a body of valid JSON with values that cannot be served."""
 
     usage_place: UsagePlace = UsagePlace.OWN_EVENT
     usage_only_if_asked: bool = True
     usage_paths: Mapping[str, str] = field(default_factory=dict)
-    """Path in the usage object -> the count that stands there, beside the three totals."""
+    """Path in the usage object -> the count at that path, beside the three totals."""
 
     spells_nulls: bool = True
-    """Whether empty fields of a message are written as null (then also in the first delta) or left out."""
+    """Whether empty fields of a message are written as null (also in the first delta) or left out."""
     reasoning_field: str = "reasoning_content"
     logprobs_field: str = "logprobs"
     matched_stop_field: str | None = None
-    """Where a choice says which stop sequence ended it."""
+    """The field of a choice that names the stop sequence which ended it."""
     top_level: Callable[[JsonObject, JsonObject, int], JsonObject] = _nothing_more
     late_fields: frozenset[str] = frozenset()
-    """Top-level fields known only at the end, so that a stream carries them on its last event alone."""
+    """Top-level fields that are known only at the end: in a stream only the last event carries them."""
 
     error_body: Callable[[Problem], JsonObject] = _openai_error
     error_event: Callable[[Problem], JsonObject] = _openai_error
@@ -182,7 +182,7 @@ PAYMENT_REQUIRED = Problem(
     },
 )
 
-DEFAULT = Dialect(
+DEFAULT = System(
     "openai",
     headers={"openai-processing-ms": "42", "x-ratelimit-remaining-requests": "4999"},
     echoes_model=False,
@@ -190,9 +190,9 @@ DEFAULT = Dialect(
     top_level=_openai_top_level,
 )
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+SYSTEMS: Mapping[str, System] = MappingProxyType(
     {
-        "proxy.alfnrl.io": Dialect(
+        "proxy.alfnrl.io": System(
             "alphaneural",
             headers={"x-litellm-version": "1.109.1"},
             without_key=_no_key("Authentication Error, No api key passed in."),
@@ -200,7 +200,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             usage_paths=LITELLM_USAGE,
             error_body=_litellm_error,
         ),
-        "localhost:8080": Dialect(
+        "localhost:8080": System(
             "bifrost",
             echoes_model=False,
             usage_paths=BIFROST_USAGE,
@@ -211,13 +211,13 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             late_fields=frozenset({"finish_reason", "stop_reason", "stop_sequence", "extra_fields"}),
             error_body=_bifrost_error,
         ),
-        "api.aiand.com": Dialect(
+        "api.aiand.com": System(
             "aiand",
             without_key=_no_key("Missing API key. Pass it as a Bearer token."),
             usage_paths=AIAND_USAGE,
             spells_nulls=False,
         ),
-        "api.router402.xyz": Dialect(
+        "api.router402.xyz": System(
             "router402",
             id_prefix="gen-",
             headers={
@@ -234,7 +234,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             error_body=_router402_error,
             error_event=_router402_error,
         ),
-        "api.example-llm.test": Dialect(
+        "api.example-llm.test": System(
             "example-llm",
             base_path="/api/v1",
             without_key=_no_key("Authentication Fails"),
@@ -250,61 +250,63 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 )
 
 
-def dialect_for(host: str) -> Dialect:
-    """The dialect of `host`, which may carry a port: one that is the scheme's own does not count."""
+def system_for(host: str) -> System:
+    """Return the system behind a host, which may carry a port; the scheme's default port does not count."""
     name = host.lower().removesuffix(":443").removesuffix(":80")
-    return DIALECTS.get(name, DEFAULT)
+    return SYSTEMS.get(name, DEFAULT)
 
 
-def reports_usage(request: JsonObject, dialect: Dialect) -> bool:
-    """Whether the answer to this request tells its usage; a stream may have to be asked."""
-    if not request.get("stream") or not dialect.usage_only_if_asked:
+def reports_usage(request: JsonObject, system: System) -> bool:
+    """Return whether the response reports usage; for a stream, some systems do so only on request."""
+    if not request.get("stream") or not system.usage_only_if_asked:
         return True
     options = request.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
-def chunks(completion: JsonObject, dialect: Dialect, request: JsonObject) -> list[JsonObject]:
-    """The same completion as the payloads of a stream's events, its choices interleaved."""
-    lanes = [list(_chunk_choices(choice, dialect)) for choice in completion["choices"]]
-    not_every = {"choices", "usage"} | dialect.late_fields
-    head = {name: value for name, value in completion.items() if name not in not_every}
+def chunks(completion: JsonObject, system: System, request: JsonObject) -> list[JsonObject]:
+    """Cut a completion into the payloads of a stream's events, with its choices interleaved."""
+    lanes = [list(_chunk_choices(choice, system)) for choice in completion["choices"]]
+    not_in_head = {"choices", "usage"} | system.late_fields
+    head = {name: value for name, value in completion.items() if name not in not_in_head}
     head["object"] = "chat.completion.chunk"
     events = [{**head, "choices": [choice]} for row in zip_longest(*lanes) for choice in row if choice is not None]
-    if reports_usage(request, dialect):
-        _place_usage(events, head, completion["usage"], dialect.usage_place)
-    events[-1].update({name: value for name, value in completion.items() if name in dialect.late_fields})
+    if reports_usage(request, system):
+        _place_usage(events, head, completion["usage"], system.usage_place)
+    events[-1].update({name: value for name, value in completion.items() if name in system.late_fields})
     return events
 
 
 def fragments(text: str | None) -> list[str]:
-    """`text` in the pieces that a model says it in."""
+    """Cut a text into pieces as a model generates them; joined, they are the text."""
     return [piece.group() for piece in _FRAGMENT.finditer(text or "")]
 
 
-def _chunk_choices(choice: JsonObject, dialect: Dialect) -> Iterator[JsonObject]:
-    message, logprobs = choice["message"], choice.get(dialect.logprobs_field)
-    left = {name: iter(entries) for name, entries in (logprobs or {}).items() if entries}
-    empty = {dialect.logprobs_field: None} if dialect.spells_nulls else {}
-    yield {"index": choice["index"], "delta": _first_delta(message, dialect), **empty, "finish_reason": None}
+def _chunk_choices(choice: JsonObject, system: System) -> Iterator[JsonObject]:
+    message, logprobs = choice["message"], choice.get(system.logprobs_field)
+    remaining = {name: iter(entries) for name, entries in (logprobs or {}).items() if entries}
+    empty = {system.logprobs_field: None} if system.spells_nulls else {}
+    yield {"index": choice["index"], "delta": _first_delta(message, system), **empty, "finish_reason": None}
     for name, value in message.items():
         for delta in _deltas(name, value):
-            said = {**dict.fromkeys(logprobs), name: [next(left[name])]} if logprobs and name in left else None
-            scored = {dialect.logprobs_field: said} if said else empty
+            entry = (
+                {**dict.fromkeys(logprobs), name: [next(remaining[name])]} if logprobs and name in remaining else None
+            )
+            scored = {system.logprobs_field: entry} if entry else empty
             yield {"index": choice["index"], "delta": delta, **scored, "finish_reason": None}
-    held = ("index", "message", dialect.logprobs_field)
-    end = {name: value for name, value in choice.items() if name not in held}
+    sent_before = ("index", "message", system.logprobs_field)
+    end = {name: value for name, value in choice.items() if name not in sent_before}
     yield {"index": choice["index"], "delta": {}, **empty, **end}
 
 
-def _first_delta(message: JsonObject, dialect: Dialect) -> JsonObject:
-    spelled: tuple[str, ...] = ("content", "refusal") if dialect.spells_nulls else ()
-    opening = {name: "" if name == "content" and message[name] is not None else None for name in spelled}
+def _first_delta(message: JsonObject, system: System) -> JsonObject:
+    nullable: tuple[str, ...] = ("content", "refusal") if system.spells_nulls else ()
+    opening = {name: "" if name == "content" and message[name] is not None else None for name in nullable}
     return {"role": message["role"], **opening}
 
 
 def _deltas(name: str, value: Any) -> Iterator[JsonObject]:
-    """The deltas that build one field of a message: texts and arguments are cut, all else comes whole."""
+    """Yield the deltas that build one field of a message: texts and arguments in pieces, everything else whole."""
     if name == "role" or value is None:
         return
     if isinstance(value, str):
@@ -338,7 +340,7 @@ def _place_usage(events: list[JsonObject], head: JsonObject, usage: JsonObject, 
             events[-1]["usage"] = usage
         case UsagePlace.EVERY_CHUNK:
             prompt, completed = usage["prompt_tokens"], usage["completion_tokens"]
-            for said, event in enumerate(events):
-                so_far = min(said, completed)
+            for position, event in enumerate(events):
+                so_far = min(position, completed)
                 event["usage"] = {**usage, "completion_tokens": so_far, "total_tokens": prompt + so_far}
             events[-1]["usage"] = usage

@@ -1,7 +1,7 @@
-"""The calls of a demo, as applications of all kinds would make them, and a client of sockets that makes them.
+"""The demo's calls, like those of many kinds of applications, and a client on plain sockets that makes them.
 
-The table holds bodies as they go over the wire, so that a recorder meets every dialect, answer and ending.
-The client leaves understanding the answers to others: it counts what came and when.
+The table holds request bodies as they go over the wire, so that a recorder meets every system, answer and ending.
+The client does not parse the responses: it counts bytes and events, and measures when they came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ..wire.json_text import JsonObject
 from .answers import ANSWERS, completion, find_answer
-from .systems import dialect_for
+from .systems import system_for
 
 TIMEOUT_SECONDS = 20.0
 READ_SIZE = 65536
@@ -44,30 +44,30 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_up_after_events: int | None = None
     conversation: str = ""
-    """Calls of one conversation go one after the other, over one connection."""
+    """Calls of one conversation are made one after the other, over one connection."""
 
 
 @dataclass(frozen=True)
 class CallResult:
-    """What a client could see of the answer to one call."""
+    """The response to one call as the client saw it."""
 
     status: int | None
-    """None where no answer came; `failure` then says why."""
+    """None where no response came; `failure` then holds the reason."""
     bytes_received: int = 0
-    """Of the body, compressed if it came so."""
+    """Bytes of the body as it came, compressed or not."""
     seconds_to_first_event: float | None = None
     seconds: float = 0.0
     events: int = 0
-    """`[DONE]` among them."""
+    """Includes `[DONE]`."""
     ended_early: bool = False
-    """Whether the body stopped before HTTP's end of it, whoever hung up."""
+    """Whether the body stopped before HTTP's end of it, on either side's doing."""
     failure: str | None = None
 
 
 def _call(
     host: str,
     model: str | None,
-    ask: str | list[JsonObject],
+    prompt: str | list[JsonObject],
     *,
     key: str | None = CHAT_KEY,
     gzip: bool = False,
@@ -75,14 +75,14 @@ def _call(
     conversation: str = "",
     **parameters: Any,
 ) -> Call:
-    messages = [{"role": "user", "content": ask}] if isinstance(ask, str) else list(ask)
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     body: JsonObject = {"model": model, "messages": messages, **parameters}
     if model is None:
         del body["model"]
     headers = {"Content-Type": "application/json", "User-Agent": "tapeline-demo/1.0"}
     headers |= {"Authorization": key} if key else {}
     headers |= {"Accept-Encoding": "gzip"} if gzip else {}
-    return Call(host, dialect_for(host).base_path + "/chat/completions", body, headers, hang_up, conversation)
+    return Call(host, system_for(host).base_path + "/chat/completions", body, headers, hang_up, conversation)
 
 
 def _tool(name: str, **properties: str) -> JsonObject:
@@ -90,37 +90,37 @@ def _tool(name: str, **properties: str) -> JsonObject:
     return {"type": "function", "function": {"name": name, "description": name, "parameters": schema}}
 
 
-def _say(role: str, content: Any, **more: Any) -> JsonObject:
+def _message(role: str, content: Any, **more: Any) -> JsonObject:
     return {"role": role, "content": content, **more}
 
 
 def _conversation(
     name: str, host: str, model: str, opening: list[JsonObject], results: Sequence[str], **parameters: Any
 ) -> Iterator[Call]:
-    """The turns of an agent that resends its whole history, answers as it got them, each time."""
+    """Yield the turns of an agent that resends its whole history each time, with the answers as it got them."""
     history = list(opening)
-    dialect = dialect_for(host)
+    system = system_for(host)
     for result in (*results, None):
         call = _call(host, model, history, key=AGENT_KEY, conversation=name, **parameters)
         yield call
-        answer = find_answer(ANSWERS, call.body, dialect)
+        answer = find_answer(ANSWERS, call.body, system)
         if answer is None or result is None:
             return
-        message = completion(answer, call.body, dialect)["choices"][0]["message"]
+        message = completion(answer, call.body, system)["choices"][0]["message"]
         history += [message, *_tool_messages(message, result)]
 
 
 def _tool_messages(message: JsonObject, result: str) -> list[JsonObject]:
     if "function_call" in message:
-        return [_say("function", result, name=message["function_call"]["name"])]
-    return [_say("tool", result, tool_call_id=call["id"]) for call in message["tool_calls"]]
+        return [_message("function", result, name=message["function_call"]["name"])]
+    return [_message("tool", result, tool_call_id=call["id"]) for call in message["tool_calls"]]
 
 
 WEATHER = _tool("get_weather", city="string", unit="string")
 FILES = [_tool("list_files", path="string"), _tool("read_file", path="string", lines="array")]
 CODER = [
-    _say("system", "You are a careful programmer. Use the tools to look before you answer. " * 6),
-    _say("user", "The parser drops the last line of a file. Why?"),
+    _message("system", "You are a careful programmer. Use the tools to look before you answer. " * 6),
+    _message("user", "The parser drops the last line of a file. Why?"),
 ]
 FILE_RESULTS = (
     '["parse.py", "main.py"]',
@@ -150,7 +150,7 @@ WORKLOAD: tuple[Call, ...] = (
         OPENAI,
         "gpt-4o-audio-preview",
         [
-            _say(
+            _message(
                 "user",
                 [{"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "wav"}}],
             )
@@ -168,8 +168,8 @@ WORKLOAD: tuple[Call, ...] = (
         ALPHANEURAL,
         "qwen3",
         [
-            _say("developer", "Answer in one line."),
-            _say(
+            _message("developer", "Answer in one line."),
+            _message(
                 "user",
                 [
                     {"type": "text", "text": "What is in this image?"},
@@ -197,7 +197,7 @@ WORKLOAD: tuple[Call, ...] = (
         "legacy",
         ALPHANEURAL,
         "gpt-3.5-turbo",
-        [_say("user", "What is the weather in Paris right now?")],
+        [_message("user", "What is the weather in Paris right now?")],
         ['{"celsius": 18}'],
         functions=[WEATHER["function"]],
         function_call="auto",
@@ -234,7 +234,7 @@ WORKLOAD: tuple[Call, ...] = (
         "weather",
         AIAND,
         "gpt-4o",
-        [_say("user", "Is it warmer in Paris or in Tōkyō?")],
+        [_message("user", "Is it warmer in Paris or in Tōkyō?")],
         ['{"celsius": 18}'],
         tools=[WEATHER],
         tool_choice="auto",
@@ -266,33 +266,33 @@ WORKLOAD: tuple[Call, ...] = (
 def run_workload(calls: Sequence[Call], proxy: str | None, provider_url: str, concurrency: int = 6) -> list[CallResult]:
     """Make all calls and return their results in the same order.
 
-    With `proxy` (its URL) each goes there as plain HTTP with the whole URL of its host for a target;
-    without one it goes to the provider, which learns the host from the Host header.
+    With `proxy` (its URL), each call goes there as plain HTTP, and its request target is the whole URL;
+    without it, each call goes to the provider, which learns the host from the Host header.
     """
     address = urlsplit(proxy or provider_url)
-    lines: dict[object, list[int]] = {}
+    conversations: dict[object, list[int]] = {}
     for index, call in enumerate(calls):
-        lines.setdefault(call.conversation or index, []).append(index)
+        conversations.setdefault(call.conversation or index, []).append(index)
     results: dict[int, CallResult] = {}
 
-    def follow(indexes: list[int]) -> None:
-        made = _make([calls[index] for index in indexes], address, whole_url=proxy is not None)
+    def converse(indexes: list[int]) -> None:
+        made = _make_calls([calls[index] for index in indexes], address, whole_url=proxy is not None)
         results.update(zip(indexes, made, strict=True))
 
     with ThreadPoolExecutor(concurrency) as pool:
-        list(pool.map(follow, lines.values()))
+        list(pool.map(converse, conversations.values()))
     return [results[index] for index in range(len(calls))]
 
 
-def _make(calls: Sequence[Call], address: SplitResult, *, whole_url: bool) -> list[CallResult]:
+def _make_calls(calls: Sequence[Call], address: SplitResult, *, whole_url: bool) -> list[CallResult]:
     connection = HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=TIMEOUT_SECONDS)
     try:
-        return [_make_one(connection, call, whole_url=whole_url) for call in calls]
+        return [_make_call(connection, call, whole_url=whole_url) for call in calls]
     finally:
         connection.close()
 
 
-def _make_one(connection: HTTPConnection, call: Call, *, whole_url: bool) -> CallResult:
+def _make_call(connection: HTTPConnection, call: Call, *, whole_url: bool) -> CallResult:
     target = f"http://{call.host}{call.path}" if whole_url else call.path
     data = json.dumps(call.body, ensure_ascii=False).encode()
     started = time.monotonic()

@@ -1,1 +1,1 @@
-"""Recorded exchanges played again: sent to a provider, or answered to a client."""
+"""Plays recorded exchanges again: sends their requests to a provider, or their responses to a client."""

@@ -1,7 +1,7 @@
-"""Recordings that tests keep beside them: made by a recorder of their own, and answered from without network.
+"""Cassettes: recordings that tests keep beside them, made by a recorder of their own and played without a network.
 
-A tape is a folder with the datasets of one recording and nothing else: no key, no salt, nothing that has to stay
-private. Which test has which, and when it is made, is `pytest_plugin`'s.
+A cassette is a folder with the datasets of one recording and nothing else: no key, no salt, nothing private.
+`pytest_plugin` decides which test has which cassette, and when one is recorded.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _DATASETS = (CONTENT.name, EXCHANGES.name)
 
 @contextmanager
 def recorded_to(folder: Path, upstream: str, is_wanted: Callable[[], bool]) -> Iterator[str]:
-    """A recorder before an upstream; gives the base URL. What it heard becomes the folder if it is wanted at the end.
+    """Run a recorder in front of an upstream, and yield its base URL.
 
-    Raises DataError where nothing was heard.
+    At the end the recording becomes the cassette `folder` if `is_wanted` returns true. Raises DataError where nothing
+    was recorded.
     """
     _, base_path = reverse_mode(upstream)
     with TemporaryDirectory(prefix="tapeline-") as place:
@@ -48,30 +49,30 @@ def recorded_to(folder: Path, upstream: str, is_wanted: Callable[[], bool]) -> I
 
 @contextmanager
 def served_from(folder: Path, speed: float) -> Iterator[RecordingServer]:
-    """A server that answers from a tape. Raises DataError for a folder that holds none."""
+    """Run a server that answers from a cassette. Raises DataError for a folder that is not a cassette."""
     with TemporaryDirectory(prefix="tapeline-") as place:
         directory = DataDirectory(Path(place) / "data")
         for name in _DATASETS:
             if (folder / name).is_dir():
                 shutil.copytree(folder / name, directory.dataset(name))
         if not directory.dataset(EXCHANGES.name).is_dir():
-            raise DataError(f"{folder} holds no recording: remove it, to record anew.")
+            raise DataError(f"{folder} holds no recording: remove it to record again.")
         if problems := database.load(directory).problems:
             raise DataError(problems[0])
         with database.querying(directory) as connection:
-            archive = read_recording(connection, RUN)
-    with RecordingServer(archive, speed=speed) as server:
+            recording = read_recording(connection, RUN)
+    with RecordingServer(recording, speed=speed) as server:
         yield server
 
 
 def _replace(folder: Path, directory: DataDirectory) -> None:
-    """Put the datasets into the folder, whole, in the place of what was there."""
+    """Replace the folder by one with the directory's datasets, so that it is complete at every moment it exists."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-        made, before = Path(place) / "made", Path(place) / "before"
+        new, old = Path(place) / "new", Path(place) / "old"
         for name in _DATASETS:
             if directory.dataset(name).is_dir():
-                shutil.copytree(directory.dataset(name), made / name, copy_function=shutil.copyfile)
+                shutil.copytree(directory.dataset(name), new / name, copy_function=shutil.copyfile)
         if folder.exists():
-            folder.rename(before)
-        made.rename(folder)
+            folder.rename(old)
+        new.rename(folder)

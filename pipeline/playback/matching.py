@@ -1,8 +1,8 @@
-"""Finds the recorded exchange that answers a request, and says what was nearest where there is none.
+"""Finds the recorded exchange that answers a request, or explains how the nearest recorded request differs.
 
-Requests are the same if their fingerprints are. One that was asked more than once is answered in the recorded order,
-then with the last answer again; where it was asked in several manners (streamed or not, of several hosts), what was
-asked in the manner of the request at hand comes first.
+Two requests are the same if their fingerprints are. A request that was recorded several times gets its responses in
+the recorded order, then the last one again and again. Where it was recorded in several contexts (streamed or not,
+under several hosts), the context nearest to that of the incoming request is used.
 """
 
 from __future__ import annotations
@@ -17,148 +17,150 @@ from ..wire.json_text import JsonObject, dumps, loads
 from ..wire.redaction import UnsaltedRedactor
 
 _QUOTED_CHARACTERS = 120
-# What two texts have in common before they differ is shown so far.
+# Characters of the common beginning that are shown before the place where two texts differ.
 _SHOWN_BEFORE = 20
 _MOST_PARAMETERS = 8
 _LISTS = {"tools_id": "tools", "functions_id": "functions"}
-_NOT_SAID = object()
+_MISSING = object()
 
 
 @dataclass(frozen=True)
 class RequestContext:
-    """How a request was made, beyond what it asks, the weightiest first."""
+    """How a request was made, beyond its fingerprint; the field that weighs most comes first."""
 
     streamed: bool
     host: str
     path: str
-    #: JSON of the parameters that change no answer.
+    #: JSON of the parameters that do not change the model's output.
     volatile: str
 
     def similarity(self, other: RequestContext) -> tuple[bool, ...]:
-        """What is the same in both."""
+        """Return which fields both contexts share; the greater tuple is the better match."""
         names = ("streamed", "host", "path", "volatile")
         return tuple(getattr(self, name) == getattr(other, name) for name in names)
 
 
 @dataclass(frozen=True)
 class IncomingRequest:
-    """A request that is looked for, as it came and with names that need no salt for the credentials in it."""
+    """A request to be matched: as it came, and with its credentials replaced by names that need no salt."""
 
-    question: ParsedRequest
+    request: ParsedRequest
     without_credentials: ParsedRequest
-    manner: RequestContext
+    context: RequestContext
     api: Api
 
     @property
     def asks_usage(self) -> bool:
-        return self.question.columns.get("include_usage") is True
+        return self.request.columns.get("include_usage") is True
 
     @property
     def identities(self) -> tuple[str | None, ...]:
-        """What recordings may know it by."""
-        return _identity(self.question.columns), _identity(self.without_credentials.columns)
+        """The identities under which a recording may have it."""
+        return _identity(self.request.columns), _identity(self.without_credentials.columns)
 
 
 def read_incoming(body: bytes, content_encoding: str, host: str, path: str) -> IncomingRequest:
-    """Read a request as recordings are read."""
+    """Read a request body in the same way as recorded ones."""
     api = api_for_path(path)
-    question = api.read_request(body, content_encoding)
-    columns = question.columns
+    request = api.read_request(body, content_encoding)
+    columns = request.columns
     host = host.lower().removesuffix(":80").removesuffix(":443")
-    manner = RequestContext(columns.get("stream") is True, host, path, _volatile(api, columns))
-    return IncomingRequest(question, api.read_request(body, content_encoding, UnsaltedRedactor()), manner, api)
+    context = RequestContext(columns.get("stream") is True, host, path, _volatile(api, columns))
+    return IncomingRequest(request, api.read_request(body, content_encoding, UnsaltedRedactor()), context, api)
 
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """A row of `exchanges`, and what it is known by."""
+    """A row of `exchanges`, and the identity of its request."""
 
     row: JsonObject
     identity: str | None
 
     @property
-    def manner(self) -> RequestContext:
+    def context(self) -> RequestContext:
         row = self.row
         path = row["path"].partition("?")[0]
         return RequestContext(row["stream"] is True, _host(row), path, _volatile(api_of(row), row))
 
 
 def recorded_request(row: JsonObject, request: str | None = None) -> RecordedRequest:
-    """A row as it can be found; `request` is what was asked, with unsalted names, where it holds any."""
+    """Prepare a row for matching.
+
+    `request` is the JSON of its request with unsalted names for credentials; needed only where the request has some.
+    """
     columns = row if request is None else api_of(row).read_request(request.encode()).columns
     return RecordedRequest(row, _identity(columns))
 
 
 @dataclass
 class _Queue:
-    """Exchanges that asked the same in the same manner, in their order."""
+    """Exchanges with the same request in the same context, in the recorded order."""
 
     rows: list[JsonObject] = field(default_factory=list)
     served: int = 0
 
-    def take(self) -> JsonObject:
+    def next(self) -> JsonObject:
         row = self.rows[min(self.served, len(self.rows) - 1)]
         self.served += 1
         return row
 
 
 class RecordedRequests:
-    """What was asked in a recording; safe to be asked by several threads."""
+    """The requests of a recording; safe for use by several threads."""
 
     def __init__(self, recorded: Iterable[RecordedRequest]) -> None:
         self._lock = Lock()
         self._queues: dict[str | None, dict[RequestContext, _Queue]] = {}
         self._rows = []
-        for one in recorded:
-            self._queues.setdefault(one.identity, {}).setdefault(one.manner, _Queue()).rows.append(one.row)
-            self._rows.append(one.row)
+        for request in recorded:
+            contexts = self._queues.setdefault(request.identity, {})
+            contexts.setdefault(request.context, _Queue()).rows.append(request.row)
+            self._rows.append(request.row)
 
-    def take(self, asked: IncomingRequest) -> JsonObject | None:
-        """The row of the exchange that answers this request now; None where it was not recorded."""
+    def next_match(self, incoming: IncomingRequest) -> JsonObject | None:
+        """Return the row of the exchange that answers this request now; None where it was not recorded."""
         with self._lock:
-            for identity in asked.identities:
-                if manners := self._queues.get(identity):
-                    return manners[max(manners, key=asked.manner.similarity)].take()
+            for identity in incoming.identities:
+                if contexts := self._queues.get(identity):
+                    return contexts[max(contexts, key=incoming.context.similarity)].next()
         return None
 
-    def nearest(self, asked: IncomingRequest) -> JsonObject | None:
-        """The row whose messages have most in common with this request's, the first of all messages counting most."""
-        ids: list[str] = asked.question.columns.get("message_ids") or []
+    def nearest(self, incoming: IncomingRequest) -> JsonObject | None:
+        """Return the row that shares most messages with this request: first the longest common start, then the rest."""
+        ids: list[str] = incoming.request.columns.get("message_ids") or []
         candidates = [row for row in self._rows if row["message_ids"]]
         if not candidates or not ids:
             return None
-        similarity = [
-            (_common_start(row["message_ids"], ids), len({*row["message_ids"]} & {*ids})) for row in candidates
-        ]
-        best = max(similarity)
-        likest = [row for row, like in zip(candidates, similarity, strict=True) if like == best]
-        return min(likest, key=lambda row: (abs(len(row["message_ids"]) - len(ids)), len(_differences(row, asked))))
+        shared = [(_common_start(row["message_ids"], ids), len({*row["message_ids"]} & {*ids})) for row in candidates]
+        most = max(shared)
+        nearest = [row for row, messages in zip(candidates, shared, strict=True) if messages == most]
+        return min(nearest, key=lambda row: (abs(len(row["message_ids"]) - len(ids)), len(_differences(row, incoming))))
 
 
-def explain(row: JsonObject | None, asked: IncomingRequest, texts: Mapping[str, tuple[str | None, str]]) -> str:
-    """Why a request is not answered: what was recorded nearest to it, and where the two differ.
+def explain(row: JsonObject | None, incoming: IncomingRequest, texts: Mapping[str, tuple[str | None, str]]) -> str:
+    """Explain why a request has no match: name the nearest recorded exchange and where the two requests differ.
 
     `texts` has the role and the text of each recorded message by its id.
     """
     if row is None:
         return "Nothing like this request was recorded."
-    ids, recorded_ids = asked.question.columns["message_ids"], row["message_ids"]
-    said_of = f"This request was not recorded. Nearest is exchange {row['exchange_id']}, which has "
+    ids, recorded_ids = incoming.request.columns["message_ids"], row["message_ids"]
+    start = f"This request was not recorded. Nearest is exchange {row['exchange_id']}, which has "
     if ids == recorded_ids:
-        return f"{said_of}the same messages, but other parameters: {_listed(_differences(row, asked))}."
+        return f"{start}the same messages, but other parameters: {_listed(_differences(row, incoming))}."
     common = _common_start(recorded_ids, ids)
-    own = {content.content_id: (content.role, content.text or "") for content in asked.question.contents}
+    own = {content.content_id: (content.role, content.text or "") for content in incoming.request.contents}
     recorded = texts.get(recorded_ids[common]) if common < len(recorded_ids) else None
-    now = own.get(ids[common]) if common < len(ids) else None
-    more = _differences(row, asked)
+    requested = own.get(ids[common]) if common < len(ids) else None
+    parameters = _differences(row, incoming)
     return (
-        f"{said_of}the first {common} of its {len(recorded_ids)} messages in common. Message {common + 1} differs: "
-        f"{_compared(recorded, now)}." + (f" So do parameters: {_listed(more)}." if more else "")
+        f"{start}the first {common} of its {len(recorded_ids)} messages in common. Message {common + 1} differs: "
+        f"{_compared(recorded, requested)}." + (f" So do parameters: {_listed(parameters)}." if parameters else "")
     )
 
 
 def _identity(columns: JsonObject) -> str | None:
-    """What a request is known by; one that is no JSON object by its text."""
+    """Return the fingerprint of a request, or the text of one that is not a JSON object."""
     fingerprint: str | None = columns.get("request_fingerprint") or columns.get("request_text")
     return fingerprint
 
@@ -180,17 +182,17 @@ def _host(row: JsonObject) -> str:
 
 def _common_start(one: Sequence[str], other: Sequence[str]) -> int:
     pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    return next((position for position, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _differences(row: JsonObject, asked: IncomingRequest) -> list[str]:
-    """The parameters that count and are not the same, with both values."""
-    columns = asked.question.columns
-    recorded, now = _parameters(row), _parameters(columns)
+def _differences(row: JsonObject, incoming: IncomingRequest) -> list[str]:
+    """Return the parameters that are part of the fingerprint and differ, with both values."""
+    columns = incoming.request.columns
+    recorded, requested = _parameters(row), _parameters(columns)
     different = [
-        f"{name} (recorded {_spelled(recorded, name)}, asked {_spelled(now, name)})"
-        for name in dict.fromkeys([*recorded, *now])
-        if name not in asked.api.volatile_fields and recorded.get(name, _NOT_SAID) != now.get(name, _NOT_SAID)
+        f"{name} (recorded {_as_json(recorded, name)}, requested {_as_json(requested, name)})"
+        for name in dict.fromkeys([*recorded, *requested])
+        if name not in incoming.api.volatile_fields and recorded.get(name, _MISSING) != requested.get(name, _MISSING)
     ]
     lists = [f"{name} (other ones)" for column, name in _LISTS.items() if row[column] != columns.get(column)]
     return different + lists
@@ -203,17 +205,17 @@ def _listed(differences: list[str]) -> str:
     return ", ".join(differences[:_MOST_PARAMETERS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _spelled(parameters: JsonObject, name: str) -> str:
+def _as_json(parameters: JsonObject, name: str) -> str:
     return _cut(dumps(parameters[name])) if name in parameters else "none"
 
 
-def _compared(recorded: tuple[str | None, str] | None, now: tuple[str | None, str] | None) -> str:
-    if recorded is None or now is None:
-        return f"recorded {_quoted(recorded)}, asked {_quoted(now)}"
-    if recorded == now:
-        return f"{_quoted(now)} has other fields beside its text"
-    start = max(_common_start(recorded[1], now[1]) - _SHOWN_BEFORE, 0)
-    return f"recorded {_quoted(recorded, start)}, asked {_quoted(now, start)}"
+def _compared(recorded: tuple[str | None, str] | None, requested: tuple[str | None, str] | None) -> str:
+    if recorded is None or requested is None:
+        return f"recorded {_quoted(recorded)}, requested {_quoted(requested)}"
+    if recorded == requested:
+        return f"{_quoted(requested)} has other fields beside its text"
+    start = max(_common_start(recorded[1], requested[1]) - _SHOWN_BEFORE, 0)
+    return f"recorded {_quoted(recorded, start)}, requested {_quoted(requested, start)}"
 
 
 def _quoted(message: tuple[str | None, str] | None, start: int = 0) -> str:

@@ -1,10 +1,10 @@
-"""A pytest plugin: tests of code that calls a chat API run from a recording, which the first run makes.
+"""A pytest plugin: tests of code that calls a chat API run from a cassette, which their first run records.
 
     @pytest.mark.tapeline("haiku")
     def test_a_haiku_has_three_lines(): ...
 
-It is loaded by every pytest that Tapeline is installed beside, so nothing heavy is imported before a test needs it.
-Recordings are made and served by `tapes`.
+Every pytest in an environment with Tapeline loads this module, so it imports nothing heavy before a test needs it.
+`cassettes` records and serves.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _MARKER = (
 
 @dataclass
 class Cassette:
-    """What a test is told of its recording."""
+    """A test's recording, as its fixture `tapeline` shows it."""
 
     folder: Path
-    #: Where chat completions are answered, as OPENAI_BASE_URL has it, too.
+    #: The base URL for clients; the same as in OPENAI_BASE_URL.
     base_url: str = ""
     is_recording: bool = False
     server: RecordingServer | None = field(default=None, repr=False)
@@ -46,11 +46,11 @@ class Cassette:
 
     @property
     def unknown(self) -> list[str]:
-        """Of each request that was not recorded, what was nearest and how it differs."""
+        """One message for each request that was not recorded: the nearest recorded one, and how it differs."""
         return self.server.unknown if self.server else []
 
 
-_TAPE = pytest.StashKey[Cassette]()
+_CASSETTE = pytest.StashKey[Cassette]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,10 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tapeline",
         choices=(ONCE, SERVE, RECORD),
         default=SERVE if os.environ.get("CI") else ONCE,
-        help="once: make recordings that are missing; serve: make none, and fail without; record: make all anew. "
+        help="once: make recordings that are missing; serve: make none, and fail without; record: make all again. "
         "Default: serve where the variable CI is set, else once.",
     )
-    parser.addini("tapeline_upstream", f"Who is recorded; else OPENAI_BASE_URL, else {DEFAULT_UPSTREAM}.", default="")
+    parser.addini(
+        "tapeline_upstream", f"URL of the API to record; else OPENAI_BASE_URL, else {DEFAULT_UPSTREAM}.", default=""
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,77 +79,77 @@ def _tapeline_where_marked(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def tapeline(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     """The test's recording; its `base_url` is in OPENAI_BASE_URL while the test runs."""
-    tape = Cassette(_folder(request))
-    request.node.stash[_TAPE] = tape
+    cassette = Cassette(_folder(request))
+    request.node.stash[_CASSETTE] = cassette
     try:
-        with _recording_or_serving(request, tape), _environment(tape):
-            yield tape
+        with _recording_or_serving(request, cassette), _environment(cassette):
+            yield cassette
     except TapelineError as error:
         pytest.fail(str(error), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test that asked for what was not recorded, whatever it made of the answer."""
-    tape = item.stash.get(_TAPE, None)
+    """Fail a test that made a request which was not recorded, even if the test handled the error."""
+    cassette = item.stash.get(_CASSETTE, None)
     try:
         result = yield
     except Exception as error:
-        for text in tape.unknown if tape else ():
+        for text in cassette.unknown if cassette else ():
             error.add_note(text)
         raise
-    if tape is not None and tape.unknown:
-        pytest.fail("\n".join([*tape.unknown, "To record anew: pytest --tapeline=record"]), pytrace=False)
-    if tape is not None:
-        tape.has_passed = True
+    if cassette is not None and cassette.unknown:
+        pytest.fail("\n".join([*cassette.unknown, "To record again: pytest --tapeline=record"]), pytrace=False)
+    if cassette is not None:
+        cassette.has_passed = True
     return result
 
 
 @contextmanager
-def _recording_or_serving(request: pytest.FixtureRequest, tape: Cassette) -> Iterator[None]:
+def _recording_or_serving(request: pytest.FixtureRequest, cassette: Cassette) -> Iterator[None]:
     from .cassettes import recorded_to, served_from
 
     mode = request.config.getoption("tapeline")
-    tape.is_recording = mode == RECORD or (mode == ONCE and not tape.folder.exists())
-    if tape.is_recording:
-        with recorded_to(tape.folder, _upstream(request), lambda: tape.has_passed) as tape.base_url:
+    cassette.is_recording = mode == RECORD or (mode == ONCE and not cassette.folder.exists())
+    if cassette.is_recording:
+        with recorded_to(cassette.folder, _upstream(request), lambda: cassette.has_passed) as cassette.base_url:
             yield
         return
-    if not tape.folder.exists():
+    if not cassette.folder.exists():
         pytest.fail(
-            f"{tape.folder} is not there: run `pytest --tapeline=once` where the API can be asked.", pytrace=False
+            f"{cassette.folder} is not there: run `pytest --tapeline=once` where the API can be reached.", pytrace=False
         )
-    with served_from(tape.folder, _argument(request, "speed", 0.0)) as tape.server:
-        tape.base_url = f"{tape.server.url}/v1"
+    with served_from(cassette.folder, _argument(request, "speed", 0.0)) as cassette.server:
+        cassette.base_url = f"{cassette.server.url}/v1"
         yield
 
 
 @contextmanager
-def _environment(tape: Cassette) -> Iterator[None]:
+def _environment(cassette: Cassette) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_BASE_URL", tape.base_url)
+        patch.setenv("OPENAI_BASE_URL", cassette.base_url)
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, "127.0.0.1", prepend=",")
-        if not tape.is_recording and "OPENAI_API_KEY" not in os.environ:
-            # Clients ask for one, and nobody looks at it.
+        if not cassette.is_recording and "OPENAI_API_KEY" not in os.environ:
+            # Clients demand a key; the server of recordings ignores it.
             patch.setenv("OPENAI_API_KEY", "none")
         yield
 
 
 def _folder(request: pytest.FixtureRequest) -> Path:
-    """Where the test's recording lies: beside its file, under the name that the marker gives, else under the test's."""
+    """Return the cassette's folder, beside the test's file: named by the marker, else after the test."""
     marker = request.node.get_closest_marker("tapeline")
-    # Of the test's own name the class is a part: another class may have a test that is called the same.
+    # The class is part of a test's own name: another class may have a test of the same name.
     own = ".".join([request.path.stem, *request.node.nodeid.split("::")[1:]])
-    given = f"{marker.args[0]}{_case(request)}" if marker and marker.args else own
-    name = re.sub(r"[^\w.-]+", "-", str(given)).strip(".-")
+    wanted = f"{marker.args[0]}{_case(request)}" if marker and marker.args else own
+    name = re.sub(r"[^\w.-]+", "-", str(wanted)).strip(".-")
     if not name:
-        pytest.fail(f"{given!r} is no name for a recording: it has no letter.", pytrace=False)
+        pytest.fail(f"{wanted!r} is no name for a recording: it has no letter.", pytrace=False)
     return request.path.parent / FOLDER / name
 
 
 def _case(request: pytest.FixtureRequest) -> str:
-    """What tells the case of a parametrized test from its others, which ask other things."""
+    """Return the id of a parametrized test's case: each case makes other requests and has its own cassette."""
     call = getattr(request.node, "callspec", None)
     return f"[{call.id}]" if call is not None else ""
 

@@ -1,6 +1,6 @@
-"""Reads a recording out of the warehouse whole, to be answered from or asked again.
+"""Reads a whole recording out of the warehouse, to answer requests from it.
 
-All of it comes into memory at once: who serves holds no file that another process wants to write.
+All of it is read into memory at once, so that a server holds no file open that another process wants to write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .matching import RecordedRequest, RecordedRequests, recorded_request
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording as it is served."""
+    """A recording in the form in which it is served."""
 
     requests: RecordedRequests
     #: Role and text of each message, by its id.
@@ -30,7 +30,7 @@ class Recording:
 
 
 def read_recording(connection: duckdb.DuckDBPyConnection, run: str) -> Recording:
-    """All that serving a run needs. Raises UsageError for a run that is not there or was recorded without content."""
+    """Read a run. Raises UsageError for a run that does not exist or was recorded without content."""
     rows = read_rows(connection, run)
     if without := sum(row["content_kept"] is False for row in rows):
         raise UsageError(
@@ -48,12 +48,12 @@ def _recorded(connection: duckdb.DuckDBPyConnection, row: JsonObject) -> Recorde
 
 def _texts(connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> dict[str, tuple[str | None, str]]:
     ids = sorted({content_id for row in rows for content_id in row["message_ids"] or ()})
-    _, found = fetch(
+    _, texts = fetch(
         connection,
         "SELECT content_id, role, text FROM stored.content WHERE content_id IN (SELECT unnest($ids))",
         {"ids": ids},
     )
-    return {content_id: (role, text or "") for content_id, role, text in found}
+    return {content_id: (role, text or "") for content_id, role, text in texts}
 
 
 def _models(rows: Iterable[JsonObject]) -> list[str]:

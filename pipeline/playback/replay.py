@@ -1,8 +1,7 @@
-"""Asks a recording's requests again, so that their answers are a recording of their own.
+"""Sends a recording's requests again through a recorder, so that the responses make a new recording.
 
-What is sent is planned in `replay_plan` and goes out by `sending`; here the recordings are read, before and after, and
-the recorder stands between. What was answered is known from the new recording alone: so a replay that was killed goes
-on where it stopped.
+`replay_plan` decides what to send and `sender` sends it; this module reads both recordings and runs the recorder. The
+new recording alone tells which requests are answered, so a replay that was killed can continue where it stopped.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from ..reports.run import Table
 from ..sealing.journal import open_journal_for_sealing
 from ..warehouse.exchanges import read_contents, read_rows
 from ..warehouse.query import fetch
-from .replay_plan import Plan, answered_marks, has_other_changes, plan_replay
-from .sender import Sent, Target, send_all
+from .replay_plan import ReplayPlan, answered_marks, has_other_changes, plan_replay
+from .sender import SentRequest, Target, send_all
 
 STILL_RECORDING_SECONDS = 60.0
 _POLL_SECONDS = 0.2
@@ -35,7 +34,7 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Replay:
-    """What is to be asked again, of whom, and how; `run` may hold `*`, `new_run` is the new recording's label."""
+    """A wish to send the requests of `run` (which may contain `*`) again, to `upstream`, recorded as `new_run`."""
 
     run: str
     upstream: str
@@ -47,48 +46,48 @@ class Replay:
     resume: bool = False
 
     def target(self, recorder_address: str, key: str | None) -> Target:
-        """Where the recorder takes requests for the upstream, less the endpoint of each request's API."""
+        """Return where the recorder accepts requests for the upstream, without the endpoint of a request's API."""
         _, base_path = reverse_mode(self.upstream)
         query = urlsplit(self.upstream).query
         return Target(f"{recorder_address}{base_path}{f'?{query}' if query else ''}", key)
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, replay: Replay) -> Plan:
-    """Plan what is still to be sent. Raises UsageError for runs and an upstream that do not fit."""
+def prepare(connection: duckdb.DuckDBPyConnection, replay: Replay) -> ReplayPlan:
+    """Plan the requests that are still to be sent. Raises UsageError for runs or an upstream that do not fit."""
     reverse_mode(replay.upstream)
     if replay.run == replay.new_run:
         raise UsageError(f"Run {replay.run!r} cannot be recorded into itself: name another with --run.")
     rows = [row for row in read_rows(connection, replay.run) if row["run"] != replay.new_run]
     recorded = _recorded(connection, replay.new_run)
     if recorded and not replay.resume:
-        raise UsageError(f"Run {replay.new_run!r} is there: go on with it by --resume, or name another with --run.")
+        raise UsageError(f"Run {replay.new_run!r} exists: continue it with --resume, or name another with --run.")
     if has_other_changes(recorded, replay.changes):
-        raise UsageError(f"Run {replay.new_run!r} was sent with other changes: give the same, or another --run.")
+        raise UsageError(f"Run {replay.new_run!r} was sent with other changes: use the same, or another --run.")
     plan = plan_replay(rows, read_contents(connection, rows), replay.changes, replay.repeat)
-    if plan.refused and not plan.sendings:
+    if plan.refused and not plan.requests:
         raise UsageError(
-            f"No request of run {replay.run!r} can be sent again: the first of {len(plan.refused):,} cannot because "
+            f"No request of run {replay.run!r} can be sent again. The first of {len(plan.refused):,} cannot, because "
             f"{plan.refused[0].reason}."
         )
     answered = answered_marks(recorded)
-    plan.sendings = [sending for sending in plan.sendings if sending.mark not in answered]
+    plan.requests = [request for request in plan.requests if request.mark not in answered]
     return plan
 
 
-def send(directory: DataDirectory, replay: Replay, plan: Plan, key: str | None) -> Generator[Sent]:
-    """Send what is planned through a recorder; gives each request as it ends."""
+def send(directory: DataDirectory, replay: Replay, plan: ReplayPlan, key: str | None) -> Generator[SentRequest]:
+    """Send the planned requests through a recorder, and yield each one as it ends."""
     with recorder(directory.root, replay.new_run, "--upstream", replay.upstream) as address:
         yield from send_all(plan, replay.target(address, key), concurrency=replay.concurrency, speed=replay.speed)
 
 
-def count_unanswered(connection: duckdb.DuckDBPyConnection, replay: Replay, plan: Plan) -> int:
-    """How many of the planned requests the new recording has no answer to."""
+def count_unanswered(connection: duckdb.DuckDBPyConnection, replay: Replay, plan: ReplayPlan) -> int:
+    """Count the planned requests that have no response in the new recording."""
     answered = answered_marks(_recorded(connection, replay.new_run))
-    return sum(sending.mark not in answered for sending in plan.sendings)
+    return sum(request.mark not in answered for request in plan.requests)
 
 
 def wait_until_recorded(directory: DataDirectory, run: str) -> None:
-    """Wait for recorders that still write this run. Raises DataError for one that goes on."""
+    """Wait for recorders that still write this run. Raises DataError for one that does not end."""
     deadline = time.monotonic() + STILL_RECORDING_SECONDS
     while any(_writes(directory, recorder_id, run) for recorder_id in directory.recorder_ids()):
         if time.monotonic() > deadline:
@@ -96,17 +95,17 @@ def wait_until_recorded(directory: DataDirectory, run: str) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def plan_table(plan: Plan) -> Table:
-    """What would be sent, a line a model, with the tokens that it took when it was recorded and what these cost.
+def plan_table(plan: ReplayPlan) -> Table:
+    """Return a row for each model: how many requests would be sent, and their recorded tokens and the cost of these.
 
-    Where another model is asked, they are priced as that model's, if the connection that planned shows such prices.
+    If the replay changes the model, the cost is that of the new model, where the planning connection had its prices.
     """
     columns = ["model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by", "cost_usd", "priced"]
     cost = "what_if_cost_usd" if "model" in plan.changes else "cost_usd"
     models: dict[str, list[dict[str, Any]]] = {}
-    for sending in plan.sendings:
-        model = plan.changes.get("model", sending.row["model"])
-        models.setdefault(str(model) if model is not None else "", []).append(sending.row)
+    for request in plan.requests:
+        model = plan.changes.get("model", request.row["model"])
+        models.setdefault(str(model) if model is not None else "", []).append(request.row)
     rows = [
         (
             model,
@@ -120,8 +119,8 @@ def plan_table(plan: Plan) -> Table:
         for model, members in sorted(models.items())
     ]
     title = (
-        f"{len(plan.sendings):,} requests would be sent and {len(plan.refused):,} cannot be; "
-        "tokens are those of the recording, costs an estimate by them."
+        f"{len(plan.requests):,} requests would be sent and {len(plan.refused):,} cannot be; "
+        "tokens are those of the recording, and costs are estimated from them."
     )
     return Table("replay", title, columns, rows)
 
@@ -132,7 +131,7 @@ def _sum(rows: list[dict[str, Any]], column: str) -> Any:
 
 
 def _recorded(connection: duckdb.DuckDBPyConnection, run: str) -> list[dict[str, Any]]:
-    """What of a new recording tells which requests were answered."""
+    """Read the columns of a new recording that tell which requests were answered."""
     columns, rows = fetch(
         connection,
         "SELECT status_code, outcome, request_headers FROM stored.exchanges WHERE run = $run",
@@ -148,4 +147,4 @@ def _writes(directory: DataDirectory, recorder_id: str, run: str) -> bool:
         with closing(open_journal_for_sealing(directory.journal(recorder_id))) as journal:
             return journal.about.get("run") == run
     except DataError:
-        return False  # It ended just now, or sealing will say what is wrong with it.
+        return False  # It ended just now, or sealing will report what is wrong with it.

@@ -1,7 +1,7 @@
-"""Decides what of a recording is sent again, with which body and headers, and what of it was answered before.
+"""Plans which requests of a recording are sent again, with which body and headers, and which are answered already.
 
-A request that the recording does not hold whole is refused, with the reason: half of it, or one with names in the place
-of credentials, would ask something else. Sending is `sending`'s.
+A request that is incomplete in the recording is refused, with the reason: without some of its messages, or with names
+in place of credentials, it would be another request. `sender` sends the plan.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..apis.registry import api_of
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import JsonObject, content_hash, dumps, loads
 
-#: Headers that change what is answered; who asks, and how the body was packed, is said anew.
+#: Recorded headers that change the response. The replay sends its own headers for authorization, client and framing.
 REPLAYED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "http-referer", "openai-beta", "x-title")
-#: The header that says which request it was. Recorders keep it, and OpenAI's log has it.
+#: The header that carries a request's mark. Recorders keep it, and it appears in OpenAI's log.
 MARK_HEADER = "x-client-request-id"
-#: Statuses by which a server says that it did not take a request on, and that it may be sent again.
+#: Statuses that mean: the server did not process the request, and it may be sent again.
 RETRIED_STATUSES = frozenset((429, 502, 503, 504))
 # Outcomes of requests that were cut off before they were answered.
 _UNANSWERED = frozenset(("client_aborted", "recorder_stopped", "unreachable"))
@@ -27,13 +27,13 @@ _MARK = re.compile(r"tapeline-([0-9a-f]{8})-.+")
 
 
 @dataclass(frozen=True)
-class Sending:
-    """One request that is sent again."""
+class PlannedRequest:
+    """One request that is to be sent again."""
 
     row: JsonObject
-    #: What it is known by in the new recording: the changes, the exchange, and which time it is sent.
+    #: Identifies the request in the new recording: a hash of the changes, the exchange, and the round of `repeat`.
     mark: str
-    #: When it was sent, from the first one on.
+    #: Seconds between the first recorded request and this one.
     offset_seconds: float
 
     @property
@@ -44,28 +44,28 @@ class Sending:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """One request that cannot be sent again, and why."""
+class RefusedRequest:
+    """One request that cannot be sent again, and the reason."""
 
     exchange_id: str
     reason: str
 
 
 @dataclass
-class Plan:
-    """What is sent, in its order, and what is not."""
+class ReplayPlan:
+    """The requests to send, in order, and those that are not sent."""
 
     changes: JsonObject
-    #: JSON of what the requests hold, by its id.
+    #: JSON of the messages, tools and payloads of the requests, by id.
     contents: Mapping[str, str]
-    sendings: list[Sending] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    #: Requests that were made again in the recording, since the server did not take them on.
+    requests: list[PlannedRequest] = field(default_factory=list)
+    refused: list[RefusedRequest] = field(default_factory=list)
+    #: Requests that the server did not process and the client sent again while recording: only the last one counts.
     repeated: int = 0
 
-    def body_of(self, sending: Sending) -> bytes:
-        """The request's body; made when it is needed, since a conversation repeats all of its history."""
-        request = api_of(sending.row).rebuild_request(sending.row, self._content)
+    def body_of(self, planned: PlannedRequest) -> bytes:
+        """Return a request's body. It is made on demand, because a conversation repeats all of its history."""
+        request = api_of(planned.row).rebuild_request(planned.row, self._content)
         return dumps(request | self.changes).encode()
 
     def _content(self, content_id: str) -> Any:
@@ -73,40 +73,42 @@ class Plan:
         return None if json is None else loads(json)
 
 
-def plan_replay(rows: Sequence[JsonObject], contents: Mapping[str, str], changes: JsonObject, repeat: int = 1) -> Plan:
-    """Plan to send the requests of these rows, with some parameters changed, all of them so many times."""
-    plan = Plan(changes, contents)
-    made_again = _made_again(rows)
-    kept = []
+def plan_replay(
+    rows: Sequence[JsonObject], contents: Mapping[str, str], changes: JsonObject, repeat: int = 1
+) -> ReplayPlan:
+    """Plan to send the requests of these rows, with some parameters changed, `repeat` times each."""
+    plan = ReplayPlan(changes, contents)
+    repeated = _repeated_exchanges(rows)
+    sendable = []
     for row in rows:
-        if row["exchange_id"] in made_again:
+        if row["exchange_id"] in repeated:
             plan.repeated += 1
         elif (reason := _reason_against(row, contents)) is not None:
-            plan.refused.append(Refused(row["exchange_id"], reason))
+            plan.refused.append(RefusedRequest(row["exchange_id"], reason))
         else:
-            kept.append(row)
-    began = kept[0]["started_at"] if kept else None
-    offsets = [(row["started_at"] - began).total_seconds() for row in kept]
+            sendable.append(row)
+    began = sendable[0]["started_at"] if sendable else None
+    offsets = [(row["started_at"] - began).total_seconds() for row in sendable]
     for number in range(repeat):
-        for row, offset in zip(kept, offsets, strict=True):
+        for row, offset in zip(sendable, offsets, strict=True):
             mark = f"tapeline-{_digest(changes)}-{row['exchange_id']}-{number + 1}"
-            plan.sendings.append(Sending(row, mark, offset + number * offsets[-1]))
+            plan.requests.append(PlannedRequest(row, mark, offset + number * offsets[-1]))
     return plan
 
 
 def answered_marks(recorded: Iterable[JsonObject]) -> set[str]:
-    """What the rows of the new recording show to be answered."""
+    """Return the marks of the requests that are answered in the rows of the new recording."""
     return {_mark_of(row) for row in recorded if is_answered(row["status_code"], row["outcome"])} - {""}
 
 
 def has_other_changes(recorded: Iterable[JsonObject], changes: JsonObject) -> bool:
-    """Whether a recording has requests that were sent with other changes than these."""
+    """Return whether a recording has replayed requests with other changes than these."""
     marks = [_MARK.fullmatch(_mark_of(row)) for row in recorded]
     return any(mark is not None and mark.group(1) != _digest(changes) for mark in marks)
 
 
 def is_answered(status: int | None, outcome: str = "") -> bool:
-    """Whether an exchange is an answer, or is to be tried again."""
+    """Return whether an exchange counts as answered; otherwise its request is to be sent again."""
     return status is not None and status not in RETRIED_STATUSES and outcome not in _UNANSWERED
 
 
@@ -119,27 +121,27 @@ def _mark_of(row: JsonObject) -> str:
     return next(values, "")
 
 
-def _made_again(rows: Sequence[JsonObject]) -> set[str]:
-    """Exchanges that the server did not take on, and that are followed by one that asks the same."""
-    asked: set[tuple[str | None, bool | None]] = set()
-    made_again = set()
+def _repeated_exchanges(rows: Sequence[JsonObject]) -> set[str]:
+    """Return the exchanges that the server did not process and that a later exchange with the same request repeats."""
+    later: set[tuple[str | None, bool | None]] = set()
+    repeated = set()
     for row in reversed(rows):
         identity = (row["request_fingerprint"], row["stream"])
-        if row["status_code"] in RETRIED_STATUSES and identity in asked:
-            made_again.add(row["exchange_id"])
+        if row["status_code"] in RETRIED_STATUSES and identity in later:
+            repeated.add(row["exchange_id"])
         if row["request_fingerprint"] is not None:
-            asked.add(identity)
-    return made_again
+            later.add(identity)
+    return repeated
 
 
 def _reason_against(row: JsonObject, contents: Mapping[str, str]) -> str | None:
-    """Why a request cannot be sent, if it cannot."""
+    """Return why a request cannot be sent again; None if it can."""
     if row["content_kept"] is False:
         return "it was recorded without content"
     if row["request_redactions"]:
         return f"names stand for credentials in it, {row['request_redactions']} times"
     if row["request_params"] is None:
-        return "its body is no JSON object, or not all of it was kept"
+        return "its body is not a JSON object, or was not recorded in full"
     ids = {*(row["message_ids"] or ()), row["tools_id"], row["functions_id"]} - {None}
     if not ids <= contents.keys():
         return "messages or tools of it are not in the dataset"

@@ -1,7 +1,7 @@
-"""Plans how a recorded exchange is answered again: which bytes, when, and what end.
+"""Plans the response of a recorded exchange when it is played again: which bytes, at what time, and how it ends.
 
-The form is the one that the client asks for now: a stream is made from a whole answer where it is asked for, and the
-other way round. Microseconds count from the request, as recorded. Sockets and clocks are `serving`'s.
+The client decides on the form: a stream is made from a whole response if the request asks for a stream, and the other
+way round. Times are microseconds since the request, as recorded. `server` has the sockets and the clock.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ..wire.base64_payloads import body_data
 from ..wire.json_text import JsonObject, dumps, loads
 
 JSON = "application/json"
-#: Outcomes of answers that broke off.
+#: Outcomes of responses that broke off.
 CUT = frozenset(("client_aborted", "upstream_aborted", "unreachable", "recorder_stopped"))
-# How a body was packed on its way, which is the server's to say anew.
+# Headers that describe how a body is sent; the server writes its own.
 _FRAMING = frozenset(("connection", "content-encoding", "content-length", "date", "transfer-encoding"))
-# What an error inside a stream is answered with where no stream is asked for.
+# The status of a response that was a stream with an error inside, if it is requested without streaming.
 _STATUS_OF_ERROR = 500
 
 
 @dataclass(frozen=True)
 class ResponsePlan:
-    """An answer on its way; `status` is None where the connection broke before there was one."""
+    """A response to be sent; `status` is None where the connection broke before there was one."""
 
     status: int | None
     headers: tuple[tuple[str, str], ...]
@@ -40,13 +40,13 @@ class ResponsePlan:
 
 
 def plan_response(row: JsonObject, *, asks_stream: bool, asks_usage: bool) -> ResponsePlan:
-    """How the exchange of this row of `exchanges` is answered, in the form that is asked for."""
+    """Plan the response of the exchange in this row of `exchanges`, streamed or whole as it is requested."""
     as_recorded = asks_stream == bool(row["stream"])
     streamed = bool(row["streamed"]) if as_recorded else asks_stream
     if row["status_code"] is None:
         return _plan(row, None, "", [], cut=True)
     if row["outcome"] in ("http_error", "invalid"):
-        return _plan(row, row["status_code"], "", [(_end(row), _told(row))])
+        return _plan(row, row["status_code"], "", [(_end(row), _other_body(row))])
     api = api_of(row)
     completion, error = api.rebuild_response(row), _error(row)
     cut = row["outcome"] in CUT
@@ -57,18 +57,18 @@ def plan_response(row: JsonObject, *, asks_stream: bool, asks_usage: bool) -> Re
         events = [(_end(row), event) for event in api.whole_as_events(completion, asks_usage=asks_usage)]
         return _plan(row, row["status_code"], api.stream_format.content_type, events, cut=cut)
     if cut:
-        # Of a whole answer nothing is there until all is.
-        return _plan(row, row["status_code"], JSON, [(_end(row), _told(row))] if as_recorded else [], cut=True)
+        # A whole response has no bytes until it has all of them.
+        return _plan(row, row["status_code"], JSON, [(_end(row), _other_body(row))] if as_recorded else [], cut=True)
     if row["streamed"] and error is not None:
-        return _plan(row, _STATUS_OF_ERROR, JSON, [(_end(row), _told(row))])
-    body = _told(row) if completion is None else dumps(completion).encode()
+        return _plan(row, _STATUS_OF_ERROR, JSON, [(_end(row), _other_body(row))])
+    body = _other_body(row) if completion is None else dumps(completion).encode()
     return _plan(row, row["status_code"], JSON, [(_end(row), body)])
 
 
 def _plan(
     row: JsonObject, status: int | None, content_type: str, parts: list[tuple[int, bytes]], *, cut: bool = False
 ) -> ResponsePlan:
-    """The reply with the headers that were recorded; a content type takes the recorded one's place if it differs."""
+    """Make the plan, with the recorded headers; `content_type` replaces the recorded one where that differs."""
     headers = [(header["name"], header["value"]) for header in row["response_headers"] or ()]
     recorded = next((value for name, value in headers if name == "content-type"), "")
     if content_type and not recorded.lower().startswith(content_type):
@@ -86,15 +86,15 @@ def _plan(
 
 
 def _recorded_events(row: JsonObject, completion: JsonObject | None, error: Any) -> list[tuple[int, bytes]]:
-    """As many events as were recorded, each at its time."""
+    """Return as many events as were recorded, each with its time."""
     api = api_of(row)
     offsets, sizes = row["event_offsets_us"] or [], row["event_sizes"] or []
     if completion is None and error is None:
-        text = _told(row)
+        text = _other_body(row)
         return [(row["first_byte_us"] or _end(row), text)] if text else []
     # An error beside choices is a field of their chunk.
     is_apart = error is not None and (completion is None or completion.get("error") is None)
-    done = api.end_marker is not None and _said_done(
+    done = api.end_marker is not None and _ended_with_marker(
         row["outcome"], sizes, is_apart=is_apart, chunks=int(completion is not None)
     )
     chunk_count = max(len(offsets) - done - is_apart, 0)
@@ -108,16 +108,16 @@ def _recorded_events(row: JsonObject, completion: JsonObject | None, error: Any)
     return list(zip(offsets, [*events, *([api.end_event()] if done else [])], strict=False))
 
 
-def _said_done(outcome: str, sizes: list[int], *, is_apart: bool, chunks: int) -> bool:
+def _ended_with_marker(outcome: str, sizes: list[int], *, is_apart: bool, chunks: int) -> bool:
     """Whether the last event probably was the end marker: it brings no text, and comes after the end."""
     if outcome not in ("complete", "stream_error"):
         return False
-    behind = 1 + is_apart
-    return len(sizes) >= chunks + behind and not any(sizes[-behind:])
+    after_end = 1 + is_apart
+    return len(sizes) >= chunks + after_end and not any(sizes[-after_end:])
 
 
 def _kinds(row: JsonObject) -> list[str]:
-    """The kinds of text in the order in which they came."""
+    """Return the kinds of text in the order in which they came."""
     times = {kind: row[f"first_{kind}_us"] for kind in TEXT_KINDS}
     return sorted(TEXT_KINDS, key=lambda kind: (times[kind] is None, times[kind]))
 
@@ -126,8 +126,8 @@ def _error(row: JsonObject) -> Any:
     return None if row["error_raw"] is None else loads(row["error_raw"])
 
 
-def _told(row: JsonObject) -> bytes:
-    """A body that is no completion."""
+def _other_body(row: JsonObject) -> bytes:
+    """Return the body of a response that is not a completion."""
     if row["error_raw"] is not None:
         return bytes(row["error_raw"].encode())
     return body_data(row["response_text"] or "")

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tapeline.pipeline.playback.sender import MAX_ATTEMPTS, asked_patience
+from tapeline.pipeline.playback.sender import MAX_ATTEMPTS, requested_wait
 from tests.support.clients.wire import DONE, FINISH, event
 from tests.support.journals.journals import NOON_US, MadeUp, make_journal
 from tests.support.processes.recorder import TAPELINE as TAPELINE_COMMAND
@@ -285,7 +285,7 @@ def test_servers_say_when_they_want_to_be_asked_again(headers: dict[str, str], s
     message = HTTPMessage()
     for name, value in headers.items():
         message[name] = value
-    assert asked_patience(message, NOW) == seconds
+    assert requested_wait(message, NOW) == seconds
 
 
 def test_a_server_is_left_alone_for_as_long_as_it_asks(data: Path) -> None:

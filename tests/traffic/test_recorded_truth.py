@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from tapeline.pipeline.demo import BuiltInProvider, JsonObject, Sent
+from tapeline.pipeline.demo import BuiltInProvider, JsonObject, SentResponse
 from tests.support.clients.reading import joined, recorded_summary, summary
 from tests.support.clients.wire import client_tls, trusting
 from tests.support.processes.recorder import RunningRecorder, documents, query
@@ -49,7 +49,7 @@ class Exchange:
     """One call as the SDK, the provider and the recorder have it."""
 
     returned: JsonObject
-    sent: Sent
+    sent: SentResponse
     row: JsonObject = field(default_factory=dict)
     shown: JsonObject = field(default_factory=dict)
 

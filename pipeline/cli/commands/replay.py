@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ...playback.replay import Replay
-    from ...playback.replay_plan import Plan
+    from ...playback.replay_plan import ReplayPlan
 
 DEFAULT_CONCURRENCY = 4
 # With the recorded timing as many run at once as did then, which this only bounds.
@@ -128,21 +128,21 @@ def _ready_to_plan(
         return stack.enter_context(ready_with_prices(directory))
 
 
-def _send(directory: DataDirectory, wanted: Replay, plan: Plan, key_env: str) -> int:
+def _send(directory: DataDirectory, wanted: Replay, plan: ReplayPlan, key_env: str) -> int:
     from ...playback.replay import count_unanswered, send
 
-    if not plan.sendings:
+    if not plan.requests:
         note("Nothing is to be sent.")
         return ExitCode.OK
     key = os.environ.get(key_env)
     if not key:
         note(f"{key_env} is not set: requests go without a key.")
     attempts, problem = 0, ""
-    note(f"Sending {len(plan.sendings):,} requests to {wanted.upstream}, recording run {wanted.new_run}")
+    note(f"Sending {len(plan.requests):,} requests to {wanted.upstream}, recording run {wanted.new_run}")
     with (
         _hinting(wanted),
         closing(send(directory, wanted, plan, key or None)) as sending,
-        click.progressbar(length=len(plan.sendings), label="Sent", show_pos=True, file=sys.stderr) as bar,
+        click.progressbar(length=len(plan.requests), label="Sent", show_pos=True, file=sys.stderr) as bar,
     ):
         for sent in sending:
             attempts += sent.attempts
@@ -150,7 +150,7 @@ def _send(directory: DataDirectory, wanted: Replay, plan: Plan, key_env: str) ->
             bar.update(1)
     with ready_to_query(directory) as connection:
         unanswered = count_unanswered(connection, wanted, plan)
-    note(f"{len(plan.sendings) - unanswered:,} of {len(plan.sendings):,} are answered, after {attempts:,} attempts.")
+    note(f"{len(plan.requests) - unanswered:,} of {len(plan.requests):,} are answered, after {attempts:,} attempts.")
     if not unanswered:
         return ExitCode.OK
     note(f"{unanswered:,} are not ({problem or 'the answer was not recorded'}).")
@@ -185,7 +185,7 @@ def _changes(model: str | None, settings: tuple[str, ...]) -> dict[str, Any]:
     return changes
 
 
-def _name_refused(plan: Plan) -> None:
+def _name_refused(plan: ReplayPlan) -> None:
     for refused in plan.refused[:_MOST_NAMED]:
         note(f"Not sent: {refused.exchange_id}: {refused.reason}.")
     if (more := len(plan.refused) - _MOST_NAMED) > 0:

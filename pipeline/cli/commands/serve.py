@@ -36,8 +36,8 @@ def serve(run: str, port: int, listen_host: str, speed: float, directory: DataDi
     OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=none python my_app.py
     """
     from ...playback.recording import read_recording
-    from ...playback.server import serve as serve_archive
+    from ...playback.server import serve as serve_recording
 
     with ready_to_query(directory) as connection:
-        archive = read_recording(connection, run)
-    serve_archive(archive, host=listen_host, port=port, speed=speed)
+        recording = read_recording(connection, run)
+    serve_recording(recording, host=listen_host, port=port, speed=speed)

@@ -1,7 +1,7 @@
-"""What the SDKs' programs ask: each case is a question to one dialect, asked in one of the SDK's ways.
+"""What the SDKs' programs ask: each case is a question to one system, asked in one of the SDK's ways.
 
 A case goes to the program as JSON and is found again by its name, which the request carries as `user`. The five
-dialects are the built-in provider's; the ways are the programs' own tables.
+systems are the built-in provider's; the ways are the programs' own tables.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
 
-from tapeline.pipeline.demo import ANSWERS, DIALECTS, CannedAnswer, JsonObject, Pace, ToolCall
+from tapeline.pipeline.demo import ANSWERS, SYSTEMS, CannedAnswer, JsonObject, Pace, ToolCall
 from tapeline.pipeline.demo.answers import Answers, Choice
 
-HOSTS = {dialect.name: host for host, dialect in DIALECTS.items()}
+HOSTS = {system.name: host for host, system in SYSTEMS.items()}
 # Those that ask for a key.
-LOCKED = tuple(name for name, host in HOSTS.items() if DIALECTS[host].without_key)
+LOCKED = tuple(name for name, host in HOSTS.items() if SYSTEMS[host].without_key)
 QUESTION = {"role": "user", "content": "Alice and Bob are going to a science fair on 14 March 2026."}
 # How many events a client reads of an answer that then falls silent, before it leaves.
 LEAVES_AFTER = 6
@@ -98,19 +98,19 @@ _STREAMING = ("streamed", "helper", "left")
 class Case:
     """One question in one way."""
 
-    dialect: str
+    system: str
     ask: str
     way: str
     parameters: JsonObject
 
     @property
     def name(self) -> str:
-        return f"{self.dialect}, {self.ask}, {self.way}"
+        return f"{self.system}, {self.ask}, {self.way}"
 
     @property
     def answer(self) -> str:
         """What the provider sends, whatever the way."""
-        return f"{self.dialect}, {self.ask}" if self.is_streamed else f"{self.dialect}, {self.ask}, not streamed"
+        return f"{self.system}, {self.ask}" if self.is_streamed else f"{self.system}, {self.ask}, not streamed"
 
     @property
     def is_streamed(self) -> bool:
@@ -118,18 +118,18 @@ class Case:
 
     def order(self) -> JsonObject:
         """The case as the program gets it."""
-        host = HOSTS[self.dialect]
+        host = HOSTS[self.system]
         parameters = {
             name: value for name, value in self.parameters.items() if name != "stream_options" or self.is_streamed
         }
         return {
-            "base_url": f"http://{host}{DIALECTS[host].base_path}",
+            "base_url": f"http://{host}{SYSTEMS[host].base_path}",
             "way": self.way,
             "leaves_after": LEAVES_AFTER,
             "request": {"messages": [QUESTION], "user": self.name, **parameters},
         }
 
 
-def cases(asks: dict[str, JsonObject], ways: Iterable[str], dialects: Iterable[str] = tuple(HOSTS)) -> list[Case]:
-    """Each question to each dialect in each way."""
-    return [Case(dialect, ask, way, asks[ask]) for dialect, ask, way in product(dialects, asks, ways)]
+def cases(asks: dict[str, JsonObject], ways: Iterable[str], systems: Iterable[str] = tuple(HOSTS)) -> list[Case]:
+    """Each question to each system in each way."""
+    return [Case(system, ask, way, asks[ask]) for system, ask, way in product(systems, asks, ways)]

@@ -1,7 +1,7 @@
 """Asks the built-in provider through a real recorder, by an SDK's program, and sets side by side what each side has.
 
 The program is started as a user's is, `tapeline record -- COMMAND`: the environment leads it, and the recorder goes on
-through the provider as through an upstream proxy, so that every dialect is met under its own host.
+through the provider as through an upstream proxy, so that every system is met under its own host.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tapeline.pipeline.apis.chat_completions.columns import rebuild_completion
-from tapeline.pipeline.demo import DIALECTS, BuiltInProvider, JsonObject, Sent, reports_usage
+from tapeline.pipeline.demo import SYSTEMS, BuiltInProvider, JsonObject, SentResponse, reports_usage
 from tapeline.pipeline.wire.json_text import dumps, loads
 from tests.clients.sdk.cases import HOSTS, MODELS, Case
 from tests.clients.sdk.programs import Program
@@ -27,7 +27,7 @@ class Seen:
     case: Case
     told: JsonObject
     rows: list[JsonObject] = field(default_factory=list)
-    sent: list[Sent] = field(default_factory=list)
+    sent: list[SentResponse] = field(default_factory=list)
 
     @property
     def row(self) -> JsonObject:
@@ -45,7 +45,7 @@ class Seen:
         """The completion as it is without streaming; without usage, where the answer did not report it."""
         sent = self.sent[-1]
         assert sent.completion is not None
-        if reports_usage(sent.request, DIALECTS[HOSTS[self.case.dialect]]):
+        if reports_usage(sent.request, SYSTEMS[HOSTS[self.case.system]]):
             return sent.completion
         return {name: value for name, value in sent.completion.items() if name != "usage"}
 

@@ -1,7 +1,4 @@
-"""The built-in provider over real sockets: it sends its completion, whole or in pieces, in every dialect.
-
-The joining of chunks here is as simple as the provider's streams allow; a recorder's own is tested elsewhere.
-"""
+"""The built-in provider over real sockets: it sends its completion, whole or in chunks, as every system does."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import socket
 import ssl
 import time
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection, IncompleteRead
@@ -22,31 +18,28 @@ import pytest
 from cryptography import x509
 from mitmproxy.certs import CertStore
 from openai import APIStatusError, DefaultHttpxClient, OpenAI
+from tests.support.clients.joining import events, join
 
 from tapeline.pipeline.demo import (
     ANSWERS,
-    DIALECTS,
-    WORKLOAD,
+    SYSTEMS,
     BuiltInProvider,
     CannedAnswer,
     Choice,
     JsonObject,
     Pace,
-    Sent,
+    SentResponse,
     completion,
-    dialect_for,
     find_answer,
     reports_usage,
-    run_workload,
+    system_for,
 )
 
 PLAIN_HOST = "api.openai.com"
-HOSTS = [*DIALECTS, PLAIN_HOST]
-ASK = [{"role": "user", "content": "Hello?"}]
+HOSTS = [*SYSTEMS, PLAIN_HOST]
+MESSAGES = [{"role": "user", "content": "Hello?"}]
 KEY = "Bearer sk-demo-test"
 WHOLE_MODELS = [model for model, turns in ANSWERS.items() if not turns[0].problem and not turns[0].cut]
-MESSAGE_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thought")
-CHUNK_ONLY = ("choices", "usage", "object")
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +53,13 @@ def connect(provider: BuiltInProvider) -> HTTPConnection:
 
 
 def request(model: str, **parameters: object) -> JsonObject:
-    return {"model": model, "messages": ASK, **parameters}
+    return {"model": model, "messages": MESSAGES, **parameters}
 
 
 def post(
     provider: BuiltInProvider, host: str, payload: JsonObject | bytes, key: str | None = KEY, accept: str = ""
 ) -> tuple[HTTPResponse, bytes]:
-    path = dialect_for(host).base_path + "/chat/completions"
+    path = system_for(host).base_path + "/chat/completions"
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     headers = {"Host": host, "Accept-Encoding": accept} | ({"Authorization": key} if key else {})
     with closing(connect(provider)) as connection:
@@ -75,8 +68,8 @@ def post(
         return response, response.read()
 
 
-def last_sent(provider: BuiltInProvider, payload: JsonObject) -> Sent:
-    """What was sent to this very request, once it is noted."""
+def last_sent(provider: BuiltInProvider, payload: JsonObject) -> SentResponse:
+    """Wait for the provider to note its response to this request, and return it."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for sent in provider.sent:
@@ -86,70 +79,14 @@ def last_sent(provider: BuiltInProvider, payload: JsonObject) -> Sent:
     raise AssertionError("the provider never noted the request")
 
 
-def events(data: bytes) -> list[JsonObject]:
-    blocks = data.decode().split("\n\n")
-    assert blocks.pop() == ""
-    lines = [block for block in blocks if not block.startswith(":")]
-    assert lines.pop() == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
-
-
-def join_text(kept: JsonObject, name: str, part: str | None) -> None:
-    kept[name] = (kept.get(name) or "") + part if part is not None else kept.get(name)
-
-
-def join_function(kept: JsonObject, piece: JsonObject) -> None:
-    join_text(kept, "arguments", piece["arguments"])
-    kept |= {"name": piece["name"]} if "name" in piece else {}
-
-
-def join_delta(message: JsonObject, delta: JsonObject) -> None:
-    for name, value in delta.items():
-        if name in MESSAGE_TEXTS:
-            join_text(message, name, value)
-        elif name == "function_call":
-            join_function(message.setdefault(name, {}), value)
-        elif name == "tool_calls":
-            calls = message.setdefault(name, [])
-            for piece in value:
-                calls.extend({"function": {}} for _ in range(piece["index"] + 1 - len(calls)))
-                call = calls[piece["index"]]
-                join_function(call["function"], piece["function"])
-                call |= {key: piece[key] for key in ("id", "type") if key in piece}
-        else:
-            message[name] = value
-
-
-def join_choice(choice: JsonObject, piece: JsonObject) -> None:
-    join_delta(choice["message"], piece["delta"])
-    for name, value in piece.items():
-        if name in ("logprobs", "log_probs"):
-            kept = choice.setdefault(name, None) or dict.fromkeys(value or ())
-            joined = {key: (kept[key] or []) + part if part else kept[key] for key, part in (value or {}).items()}
-            choice[name] = joined or choice[name]
-        elif name != "delta" and (name, value) != ("finish_reason", None):
-            choice[name] = value
-
-
-def join(chunks: list[JsonObject]) -> JsonObject:
-    whole: JsonObject = {"object": "chat.completion"}
-    choices: dict[int, JsonObject] = {}
-    for chunk in chunks:
-        whole |= {name: value for name, value in chunk.items() if name not in CHUNK_ONLY}
-        whole |= {"usage": chunk["usage"]} if chunk.get("usage") else {}
-        for piece in chunk["choices"]:
-            join_choice(choices.setdefault(piece["index"], {"message": {}}), piece)
-    return whole | {"choices": [choices[index] for index in sorted(choices)]}
-
-
-def expected(payload: JsonObject, host: str, got: JsonObject) -> JsonObject:
-    """The completion that the table holds for this request, under the id and at the second of the one got."""
-    dialect = dialect_for(host)
-    answer = find_answer(ANSWERS, payload, dialect)
+def expected(payload: JsonObject, host: str, received: JsonObject) -> JsonObject:
+    """Return the completion that the table holds for this request, with the id and second of the received one."""
+    system = system_for(host)
+    answer = find_answer(ANSWERS, payload, system)
     assert answer is not None
-    whole = completion(answer, payload, dialect, created=got["created"]) | {"id": got["id"]}
+    whole = completion(answer, payload, system, created=received["created"]) | {"id": received["id"]}
     if "conversation_id" in whole:
-        whole["conversation_id"] = got["conversation_id"]
+        whole["conversation_id"] = received["conversation_id"]
     return whole
 
 
@@ -166,12 +103,12 @@ def test_answer_is_the_completion(provider: BuiltInProvider, model: str, host: s
     assert (sent.status, sent.body, sent.ended) == (response.status, data, "complete")
     assert sent.events == (len(events(data)) + 1 if mode else 0)
     assert list(sent.event_times) == sorted(sent.event_times)
-    if not reports_usage(payload, dialect_for(host)):
+    if not reports_usage(payload, system_for(host)):
         del want["usage"]
     assert got == want
 
 
-def test_choices_come_interleaved_and_as_many_as_asked(provider: BuiltInProvider) -> None:
+def test_choices_come_interleaved_and_as_many_as_requested(provider: BuiltInProvider) -> None:
     _, data = post(provider, PLAIN_HOST, request("qwen3", stream=True, n=3))
     order = [chunk["choices"][0]["index"] for chunk in events(data)]
     assert order[:6] == [0, 1, 2, 0, 1, 2]
@@ -192,13 +129,13 @@ def test_max_tokens_cuts_the_answer(provider: BuiltInProvider) -> None:
         (PLAIN_HOST, request("no-such"), 404, {"type": "invalid_request_error", "code": "model_not_found"}),
         (PLAIN_HOST, b"{not json", 400, {"type": "invalid_request_error"}),
         (PLAIN_HOST, b"[]", 400, {"type": "invalid_request_error"}),
-        (PLAIN_HOST, {"messages": ASK}, 400, {"param": "model"}),
+        (PLAIN_HOST, {"messages": MESSAGES}, 400, {"param": "model"}),
         ("api.router402.xyz", request("gpt-4o", messages=[]), 400, {"param": "messages"}),
         ("proxy.alfnrl.io", request("demo-503"), 503, {"code": "503"}),
         ("localhost:8080", request("demo-500"), 500, {"message": "Server Error"}),
     ],
 )
-def test_errors_in_the_usual_object(
+def test_most_errors_come_in_the_usual_object(
     provider: BuiltInProvider, host: str, payload: JsonObject | bytes, status: int, error: JsonObject
 ) -> None:
     response, data = post(provider, host, payload)
@@ -206,7 +143,7 @@ def test_errors_in_the_usual_object(
     assert error.items() <= json.loads(data)["error"].items()
 
 
-def test_errors_in_shapes_of_their_own(provider: BuiltInProvider) -> None:
+def test_some_systems_have_errors_of_another_shape(provider: BuiltInProvider) -> None:
     response, data = post(provider, "api.example-llm.test", request("gpt-4o", temperature=3))
     assert (response.status, json.loads(data)["param"], json.loads(data)["code"]) == (422, "temperature", 422)
     response, data = post(provider, "api.router402.xyz", request("demo-429"))
@@ -226,13 +163,13 @@ def test_errors_in_shapes_of_their_own(provider: BuiltInProvider) -> None:
         ("127.0.0.1", 200),
     ],
 )
-def test_key_is_asked_for_where_the_dialect_says(provider: BuiltInProvider, host: str, status: int) -> None:
+def test_a_key_is_required_where_the_system_requires_one(provider: BuiltInProvider, host: str, status: int) -> None:
     response, _ = post(provider, host, request("gpt-4o-mini"), key=None)
     assert response.status == status
 
 
-def test_model_may_be_left_out_where_the_dialect_says(provider: BuiltInProvider) -> None:
-    _, data = post(provider, "api.router402.xyz", {"messages": ASK})
+def test_the_model_may_be_left_out_where_the_system_allows_it(provider: BuiltInProvider) -> None:
+    _, data = post(provider, "api.router402.xyz", {"messages": MESSAGES})
     assert json.loads(data)["model"] == "anthropic/claude-sonnet-4.5"
 
 
@@ -261,7 +198,7 @@ def test_truncated_stream_ends_cleanly_without_done(provider: BuiltInProvider) -
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_gzip_only_for_those_who_accept_it(provider: BuiltInProvider, stream: bool) -> None:
+def test_gzip_only_for_clients_that_accept_it(provider: BuiltInProvider, stream: bool) -> None:
     payload = request("llama-3.3-70b", stream=stream)
     response, plain = post(provider, "api.aiand.com", payload)
     assert response.headers["Content-Encoding"] is None
@@ -272,7 +209,7 @@ def test_gzip_only_for_those_who_accept_it(provider: BuiltInProvider, stream: bo
     assert text.endswith(plain[-8:])
 
 
-def test_absolute_form_chooses_the_dialect_by_its_host(provider: BuiltInProvider) -> None:
+def test_absolute_form_chooses_the_system_by_its_host(provider: BuiltInProvider) -> None:
     data = json.dumps(payload := request("gpt-4o-mini", user="absolute"))
     headers = {"Host": "api.aiand.com", "Authorization": KEY}
     with closing(connect(provider)) as connection:
@@ -282,7 +219,7 @@ def test_absolute_form_chooses_the_dialect_by_its_host(provider: BuiltInProvider
     assert (sent.host, sent.path) == ("api.router402.xyz", "/v1/chat/completions")
 
 
-def test_tunnel_chooses_the_dialect_by_its_host(provider: BuiltInProvider) -> None:
+def test_tunnel_chooses_the_system_by_its_host(provider: BuiltInProvider) -> None:
     data = json.dumps(payload := request("gpt-4o-mini", user="tunnel"))
     with closing(connect(provider)) as connection:
         connection.set_tunnel("api.example-llm.test", 80)
@@ -368,33 +305,3 @@ def test_https_where_a_context_is_given(tmp_path: Path) -> None:
         with closing(HTTPSConnection(address.netloc, timeout=20, context=trust)) as connection:
             connection.request("POST", "/v1/chat/completions", json.dumps(request("qwen3", stream=True)))
             assert events(connection.getresponse().read())
-
-
-@pytest.mark.parametrize("through_proxy", [False, True])
-def test_workload_results_match_what_was_sent(through_proxy: bool) -> None:
-    with BuiltInProvider(pace=0) as provider:
-        results = run_workload(WORKLOAD, provider.url if through_proxy else None, provider.url)
-        sent = provider.wait_for_sent(len(WORKLOAD))
-    told = {json.dumps([call.host, call.path, call.body]) for call in WORKLOAD}
-    assert {json.dumps([entry.host, entry.path, entry.request]) for entry in sent} == told
-    limits = [call.hang_up_after_events for call in WORKLOAD]
-    patient = [pair for pair in zip(WORKLOAD, results, strict=True) if pair[0].hang_up_after_events is None]
-    seen = Counter((call.host, got.status, got.bytes_received, got.events) for call, got in patient)
-    assert seen <= Counter((entry.host, entry.status, len(entry.body), entry.events) for entry in sent)
-    hasty = [(limit, got) for limit, got in zip(limits, results, strict=True) if limit]
-    assert [(got.events >= limit, got.ended_early) for limit, got in hasty] == [(True, True)]
-    assert all(result.failure is None for result in results)
-    assert {entry.ended for entry in sent} >= {"complete", "reset", "error_event", "truncated"}
-
-
-def test_workload_covers_the_tables() -> None:
-    models = {str(call.body.get("model")).rpartition("/")[2] for call in WORKLOAD}
-    assert models >= set(ANSWERS)
-    assert {call.host for call in WORKLOAD} == set(HOSTS)
-
-
-def test_agent_resends_its_history_with_the_answers() -> None:
-    turns = [call.body["messages"] for call in WORKLOAD if call.conversation == "coder"]
-    assert [len(messages) for messages in turns] == [2, 4, 6]
-    assert turns[2][:4] == turns[1]
-    assert turns[1][2]["tool_calls"][0]["id"] == turns[1][3]["tool_call_id"]

@@ -1,4 +1,4 @@
-"""The pytest plugin: the first run of a test records, the next ones need nobody."""
+"""The pytest plugin: the first run of a test records a cassette, and later runs need no API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "sk-" + "0123456789abcdef" * 2
 
 
 def run(folder: Path, *options: str, upstream: str = NOWHERE, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the tests in a folder as somebody does who has nothing but Tapeline installed beside pytest."""
+    """Run the tests in a folder in an environment with nothing but pytest and Tapeline."""
     variables = clean_environment(OPENAI_BASE_URL=upstream, OPENAI_API_KEY=KEY) | environment
     variables = {name: value for name, value in variables.items() if value and not name.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:anyio", "-q", "-W", "error"]
@@ -36,7 +36,7 @@ def run(folder: Path, *options: str, upstream: str = NOWHERE, **environment: str
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the example of the README in it."""
+    """A folder with the README's example in it."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
@@ -50,13 +50,13 @@ def write_test(folder: Path, body: str, marker: str = '"greeting"') -> None:
     (folder / "test_haiku.py").write_text(head + ask + body)
 
 
-def asking(text: str) -> str:
+def sending(text: str) -> str:
     ask = f"client.chat.completions.create(model='gpt-4o-mini', messages=[dict(role='user', content={text!r})])"
     return f"    print({ask})\n    client.close()\n"
 
 
 @pytest.mark.slow
-def test_the_example_records_once_and_then_needs_nobody(folder: Path, provider: BuiltInProvider) -> None:
+def test_the_example_records_once_and_then_needs_no_api(folder: Path, provider: BuiltInProvider) -> None:
     missing = run(folder, CI="true", upstream=f"{provider.url}/v1")
     assert missing.returncode == 1, missing.stdout
     assert "2 errors" in missing.stdout
@@ -68,12 +68,12 @@ def test_the_example_records_once_and_then_needs_nobody(folder: Path, provider: 
     served = run(folder, CI="true", OPENAI_API_KEY="")
     assert (served.returncode, "2 passed" in served.stdout) == (0, True), served.stdout
     assert len(provider.sent) == 2
-    tapes = folder / "tapes"
-    assert sorted(path.name for path in tapes.iterdir()) == ["haiku", "haiku-meanwhile"]
-    files = [path for path in tapes.rglob("*") if path.is_file()]
+    cassettes = folder / "tapes"
+    assert sorted(path.name for path in cassettes.iterdir()) == ["haiku", "haiku-meanwhile"]
+    files = [path for path in cassettes.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".parquet"}
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
-    (streamed,) = (tapes / "haiku" / "exchanges").rglob("*.parquet")
+    (streamed,) = (cassettes / "haiku" / "exchanges").rglob("*.parquet")
     assert pl.read_parquet(streamed)["streamed"].to_list() == [True]
     again = run(
         folder,
@@ -86,27 +86,27 @@ def test_the_example_records_once_and_then_needs_nobody(folder: Path, provider: 
 
 
 @pytest.mark.slow
-def test_what_was_not_recorded_fails_the_test_that_asks_it(folder: Path, provider: BuiltInProvider) -> None:
-    write_test(folder, asking("Hello!"))
+def test_a_request_that_was_not_recorded_fails_its_test(folder: Path, provider: BuiltInProvider) -> None:
+    write_test(folder, sending("Hello!"))
     (folder / "pytest.ini").write_text(f"[pytest]\ntapeline_upstream = {provider.url}/v1\n")
     first = run(folder, "--tapeline=once")
     assert first.returncode == 0, first.stdout
-    caught = asking("Good bye!").replace("    print", "    try: print")
+    caught = sending("Good bye!").replace("    print", "    try: print")
     caught = caught.replace("    client.close", "    except openai.APIError: pass\n    client.close")
-    write_test(folder, asking("Good bye!"))
+    write_test(folder, sending("Good bye!"))
     (folder / "test_haiku.py").rename(folder / "test_plain.py")
     write_test(folder, caught)
     served = run(folder, "--tapeline=once")
     assert (served.returncode, "2 failed" in served.stdout) == (1, True), served.stdout
     assert "openai.NotFoundError" in served.stdout
-    assert served.stdout.count('recorded user: "Hello!", asked user: "Good bye!"') >= 2
-    assert "To record anew: pytest --tapeline=record" in served.stdout
+    assert served.stdout.count('recorded user: "Hello!", requested user: "Good bye!"') >= 2
+    assert "To record again: pytest --tapeline=record" in served.stdout
     assert len(provider.sent) == 1
 
 
 @pytest.mark.slow
-def test_a_test_that_fails_or_asks_nothing_leaves_no_recording(folder: Path, provider: BuiltInProvider) -> None:
-    write_test(folder, asking("Hello!") + "    assert False\n")
+def test_a_test_that_fails_or_sends_nothing_leaves_no_recording(folder: Path, provider: BuiltInProvider) -> None:
+    write_test(folder, sending("Hello!") + "    assert False\n")
     assert "1 failed" in run(folder, "--tapeline=once", upstream=f"{provider.url}/v1").stdout
     write_test(folder, "    client.close()\n")
     silent = run(folder, "--tapeline=once", upstream=f"{provider.url}/v1")
@@ -116,8 +116,10 @@ def test_a_test_that_fails_or_asks_nothing_leaves_no_recording(folder: Path, pro
 
 
 @pytest.mark.slow
-def test_a_test_can_name_whom_to_record_and_itself_be_the_name(folder: Path, provider: BuiltInProvider) -> None:
-    write_test(folder, asking("Hello!"), marker=f"upstream={provider.url + '/v1'!r}, speed=100")
+def test_a_marker_can_name_the_upstream_and_the_test_itself_the_recording(
+    folder: Path, provider: BuiltInProvider
+) -> None:
+    write_test(folder, sending("Hello!"), marker=f"upstream={provider.url + '/v1'!r}, speed=100")
     for _ in range(2):
         passed = run(folder, "--tapeline=once")
         assert passed.returncode == 0, passed.stdout
@@ -126,8 +128,8 @@ def test_a_test_can_name_whom_to_record_and_itself_be_the_name(folder: Path, pro
 
 
 @pytest.mark.slow
-def test_each_case_of_a_parametrized_test_has_its_own(folder: Path, provider: BuiltInProvider) -> None:
-    write_test(folder, asking("Hello!").replace("'Hello!'", "greeting"))
+def test_each_case_of_a_parametrized_test_has_its_own_recording(folder: Path, provider: BuiltInProvider) -> None:
+    write_test(folder, sending("Hello!").replace("'Hello!'", "greeting"))
     text = (folder / "test_haiku.py").read_text().replace("(tapeline)", "(tapeline, greeting)")
     cases = '@pytest.mark.parametrize("greeting", ["Hello!", "Good morning!"])\ndef test_it'
     (folder / "test_haiku.py").write_text(text.replace("def test_it", cases))
@@ -149,11 +151,11 @@ def test_tests_without_recordings_import_nothing_heavy(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_recording_without_a_name_has_that_of_its_test_and_class(folder: Path) -> None:
+def test_a_recording_without_a_name_is_named_after_its_test_and_class(folder: Path) -> None:
     test = "    @pytest.mark.tapeline\n    def test_it(self): pass\n"
     nameless = "@pytest.mark.tapeline('../.')\ndef test_nameless(): pass\n"
     (folder / "test_haiku.py").write_text(f"import pytest\n\nclass TestA:\n{test}\nclass TestB:\n{test}\n{nameless}")
-    said = run(folder, "--tapeline=serve").stdout
+    output = run(folder, "--tapeline=serve").stdout
     for name in ("test_haiku.TestA.test_it", "test_haiku.TestB.test_it"):
-        assert f"tapes/{name} is not there" in said
-    assert "'../.' is no name for a recording" in said
+        assert f"tapes/{name} is not there" in output
+    assert "'../.' is no name for a recording" in output

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 from ..apis.base import Api, ParsedRequest
 from ..apis.registry import api_for_path, api_of
@@ -142,7 +143,7 @@ def explain(row: JsonObject | None, asked: IncomingRequest, texts: Mapping[str, 
     """
     if row is None:
         return "Nothing like this request was recorded."
-    ids, recorded_ids = asked.question.columns["message_ids"], row["message_ids"]
+    ids, recorded_ids = asked.question.columns["message_ids"] or [], row["message_ids"] or []
     said_of = f"This request was not recorded. Nearest is exchange {row['exchange_id']}, which has "
     if ids == recorded_ids:
         return f"{said_of}the same messages, but other parameters: {_listed(_differences(row, asked))}."
@@ -157,17 +158,17 @@ def explain(row: JsonObject | None, asked: IncomingRequest, texts: Mapping[str, 
     )
 
 
-def _identity(columns: JsonObject) -> str | None:
+def _identity(columns: Mapping[str, Any]) -> str | None:
     """What a request is known by; one that is no JSON object by its text."""
     fingerprint: str | None = columns.get("request_fingerprint") or columns.get("request_text")
     return fingerprint
 
 
-def _volatile(api: Api, columns: JsonObject) -> str:
+def _volatile(api: Api, columns: Mapping[str, Any]) -> str:
     return dumps({name: value for name, value in _parameters(columns).items() if name in api.volatile_fields})
 
 
-def _parameters(columns: JsonObject) -> JsonObject:
+def _parameters(columns: Mapping[str, Any]) -> JsonObject:
     params = columns.get("request_params")
     return loads(params) if params is not None else {}
 

@@ -153,7 +153,7 @@ def _label(line: Line) -> tuple[str, str]:
 def _proof(system: System) -> str:
     exchanges = system.exchanges
     statuses = ", ".join(str(status) for status in sorted({exchange.status for exchange in exchanges}))
-    rows = [make_record(exchange.captured([exchange.answer]), "").row for exchange in exchanges]
+    rows = [{**make_record(exchange.captured([exchange.answer]), "").row} for exchange in exchanges]
     filled = sum(any(row[column.name] is not None for row in rows) for column in DATASETS["exchanges"].columns)
     named = f"{len(system.lines)} documented fields and values, {filled} columns filled"
     return f"{len(exchanges)} exchanges, status {statuses}; {named}"

@@ -6,10 +6,11 @@ To add one, write a module with a class that has the members of `Api`, and add o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeGuard
 
+from ..rows import CompletionColumns, RequestColumns, TokenColumns
 from ..wire.json_text import JsonObject
 from ..wire.redaction import Redactor
 from .stream_formats import StreamFormat
@@ -52,7 +53,7 @@ class History:
 class ParsedRequest:
     """A request body, read: columns of `exchanges`, and rows for `content`."""
 
-    columns: JsonObject
+    columns: RequestColumns
     contents: tuple[Content, ...]
     #: None where the request is not one of its API.
     history: History | None = None
@@ -141,7 +142,7 @@ class Api(Protocol):
     def read_request(self, body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> ParsedRequest:
         """Read a request body or its beginning; a redactor replaces the credentials in it."""
 
-    def rebuild_request(self, row: JsonObject, content_of: ContentOf) -> Any:
+    def rebuild_request(self, row: Mapping[str, Any], content_of: ContentOf) -> Any:
         """Return the JSON that `read_request` read, or the body's text where it was no JSON object."""
 
     def is_response(self, payload: Any) -> TypeGuard[JsonObject]:
@@ -159,16 +160,16 @@ class Api(Protocol):
     def assembler(self) -> Assembler:
         """Return an assembler for one stream."""
 
-    def flatten(self, completion: JsonObject | None) -> JsonObject:
+    def flatten(self, completion: JsonObject | None) -> CompletionColumns:
         """Return the response columns of a completion."""
 
-    def rebuild_response(self, row: JsonObject) -> JsonObject | None:
+    def rebuild_response(self, row: Mapping[str, Any]) -> JsonObject | None:
         """Return the completion that `flatten` was given, None where there was none."""
 
     def usage(self, completion: JsonObject | None) -> Any:
         """Return the usage that a completion reports, as it came, None where it reports none."""
 
-    def token_counts(self, usage: Any) -> dict[str, int | None]:
+    def token_counts(self, usage: Any) -> TokenColumns:
         """Return the token columns; None stands for a count that `usage` does not report."""
 
     def answer_keys(self, request: ParsedRequest, completion: JsonObject | None) -> list[int] | None:

@@ -7,9 +7,10 @@ nothing from here. A test compares them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import DataError
-from ..wire.json_text import JsonObject
 from .base import Api
 from .chat_completions.api import ChatCompletions
 
@@ -40,7 +41,7 @@ def api_named(name: str) -> Api:
     raise DataError(f"This version of Tapeline does not know the API {name!r}: install the version that recorded it.")
 
 
-def api_of(row: JsonObject) -> Api:
+def api_of(row: Mapping[str, Any]) -> Api:
     """Return the API of a row of `exchanges`. Raises DataError as `api_named` does."""
     name: str | None = row["api"]
     return _DEFAULT if name is None else api_named(name)

@@ -6,7 +6,9 @@ A count that was not reported is None, never 0. What the table does not know sta
 from __future__ import annotations
 
 from decimal import Context, Decimal, InvalidOperation
-from typing import Any
+from typing import Any, cast
+
+from ..rows import TokenColumns
 
 Path = tuple[str, ...]
 
@@ -67,12 +69,13 @@ def usage_of(completion: dict[str, Any] | None) -> Any:
     return next((usage for path in USAGE_PLACES if (usage := _at(completion, path)) is not None), None)
 
 
-def token_counts(usage: Any) -> dict[str, int | None]:
-    """The token columns, with None for what `usage` does not say as a whole number."""
-    return {
+def token_counts(usage: Any) -> TokenColumns:
+    """Return the token columns; a count that `usage` does not report as a whole number is None."""
+    counts = {
         column: next((count for path in paths if (count := _count(_at(usage, path))) is not None), None)
         for column, paths in USAGE_PATHS.items()
     }
+    return cast(TokenColumns, counts)
 
 
 def reported_cost(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 from ..apis.base import Api, ParsedRequest
 from ..apis.registry import api_for_path, api_of
@@ -144,7 +145,7 @@ def explain(row: JsonObject | None, incoming: IncomingRequest, texts: Mapping[st
     """
     if row is None:
         return "Nothing like this request was recorded."
-    ids, recorded_ids = incoming.request.columns["message_ids"], row["message_ids"]
+    ids, recorded_ids = incoming.request.columns["message_ids"] or [], row["message_ids"] or []
     start = f"This request was not recorded. Nearest is exchange {row['exchange_id']}, which has "
     if ids == recorded_ids:
         return f"{start}the same messages, but other parameters: {_listed(_differences(row, incoming))}."
@@ -159,17 +160,17 @@ def explain(row: JsonObject | None, incoming: IncomingRequest, texts: Mapping[st
     )
 
 
-def _identity(columns: JsonObject) -> str | None:
+def _identity(columns: Mapping[str, Any]) -> str | None:
     """Return the fingerprint of a request, or the text of one that is not a JSON object."""
     fingerprint: str | None = columns.get("request_fingerprint") or columns.get("request_text")
     return fingerprint
 
 
-def _volatile(api: Api, columns: JsonObject) -> str:
+def _volatile(api: Api, columns: Mapping[str, Any]) -> str:
     return dumps({name: value for name, value in _parameters(columns).items() if name in api.volatile_fields})
 
 
-def _parameters(columns: JsonObject) -> JsonObject:
+def _parameters(columns: Mapping[str, Any]) -> JsonObject:
     params = columns.get("request_params")
     return loads(params) if params is not None else {}
 

@@ -1,26 +1,32 @@
-"""What a journal holds of one exchange, typed."""
+"""One exchange as the journal has it: its bytes with their times, and three JSON objects about it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tapeline.addons.tapeline_recorder.journal_entries import Answer, Ending, Head
+
 from ..apis.base import Chunk
-from ..wire.json_text import JsonObject
 
 
 @dataclass
-class CapturedExchange:
-    """One exchange as the journal has it; `ending` is None when the recorder stopped before it ended.
+class CapturedBodies:
+    """The bodies of an exchange, as far as they were kept."""
 
-    What was skipped is the number of bytes that passed after those kept, over the limit of a body. Of an exchange that
-    was not recorded, but comes from a file, the head says so: see `importing.intake`.
-    """
-
-    exchange_id: str
-    head: JsonObject
-    answer: JsonObject | None
-    ending: JsonObject | None
     request: list[Chunk] = field(default_factory=list)
     response: list[Chunk] = field(default_factory=list)
+    #: The number of bytes that followed those kept, beyond the limit of a body.
     request_skipped: int = 0
     response_skipped: int = 0
+
+
+@dataclass(kw_only=True)
+class CapturedExchange(CapturedBodies):
+    """One exchange. The head of an exchange that was imported from a file, not recorded, has the member `imported`."""
+
+    exchange_id: str
+    head: Head
+    #: None if no response came.
+    answer: Answer | None
+    #: None if the recorder stopped before the exchange ended.
+    ending: Ending | None

@@ -1,58 +1,61 @@
-"""Takes all text out of a record, for recordings that are to keep none: sizes, hashes and figures stay.
+"""Removes all text from a record, for recordings that are to keep none; sizes, hashes and figures stay.
 
-Names stay that tell a call's kind: of the model, of its settings, of the provider's error, of the client's program.
-What a user, a model or a tool wrote goes, also where an error or a problem quotes it.
+Names stay that show what kind of call it was: those of the model, of its settings, of the provider's error and of the
+client's program. Everything that a user, a model or a tool wrote goes, also where an error or a problem quotes it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..rows import Choice, ExchangeRow, ToolCall, all_null
 from ..wire.json_text import JsonObject, dumps, loads
 from .record import Record
 
-_WRITTEN = (
-    "user",
-    "request_params",
-    "request_text",
-    "response_extra",
-    "response_text",
-    "error_message",
-    "error_param",
-    "error_raw",
-)
 _TOOL_CHOICES = ("auto", "none", "required")
-_CHOICE_KEPT = ("index", "role", "finish_reason")
-_CALL_KEPT = ("index", "type")
 
 
 def without_content(record: Record) -> Record:
-    """The record without text; its contents keep their ids alone, which `content_without_text` leaves standing."""
-    row = record.row | dict.fromkeys(_WRITTEN)
-    row["content_kept"] = False
-    row["tool_choice"] = row["tool_choice"] if row["tool_choice"] in _TOOL_CHOICES else None
-    if row["choices"] is not None:
-        row["choices"] = [_choice(choice) for choice in row["choices"]]
-    if row["usage_raw"] is not None:
-        row["usage_raw"] = dumps(_figures(loads(row["usage_raw"])))
-    row["outcome_detail"] = _unquoted(row["outcome_detail"])
-    row["reassembly_problems"] = [_unquoted(problem) for problem in row["reassembly_problems"] or []]
+    """Return the record without text. Its contents still hold theirs: `content_without_text` is for their rows."""
+    old = record.row
+    row: ExchangeRow = {
+        **old,
+        "user": None,
+        "tool_choice": old["tool_choice"] if old["tool_choice"] in _TOOL_CHOICES else None,
+        "request_params": None,
+        "request_text": None,
+        "choices": None if old["choices"] is None else [_choice(choice) for choice in old["choices"]],
+        "response_extra": None,
+        "response_text": None,
+        "error_message": None,
+        "error_param": None,
+        "error_raw": None,
+        "content_kept": False,
+        "usage_raw": None if old["usage_raw"] is None else dumps(_figures(loads(old["usage_raw"]))),
+        "outcome_detail": None if old["outcome_detail"] is None else _unquoted(old["outcome_detail"]),
+        "reassembly_problems": [_unquoted(problem) for problem in old["reassembly_problems"] or []],
+    }
     return Record(row, record.contents)
 
 
 def content_without_text(row: JsonObject) -> JsonObject:
-    """A row of `content` without what it says."""
+    """Return a row of `content` without its text."""
     return row | {"text": None, "json": None}
 
 
-def _choice(choice: JsonObject) -> JsonObject:
+def _choice(choice: Choice) -> Choice:
     calls = choice["tool_calls"]
-    kept_calls = None if calls is None else [_only(call, _CALL_KEPT) for call in calls]
-    return _only(choice, _CHOICE_KEPT) | {"tool_calls": kept_calls}
+    return {
+        **all_null(Choice),
+        "index": choice["index"],
+        "role": choice["role"],
+        "finish_reason": choice["finish_reason"],
+        "tool_calls": None if calls is None else [_tool_call(call) for call in calls],
+    }
 
 
-def _only(columns: JsonObject, kept: tuple[str, ...]) -> JsonObject:
-    return {name: value if name in kept else None for name, value in columns.items()}
+def _tool_call(call: ToolCall) -> ToolCall:
+    return {**all_null(ToolCall), "index": call["index"], "type": call["type"]}
 
 
 def _figures(value: Any) -> Any:
@@ -63,6 +66,6 @@ def _figures(value: Any) -> Any:
     return None if isinstance(value, str) else value
 
 
-def _unquoted(told: str | None) -> str | None:
-    """What was told, less what it quotes, which stands after a colon."""
-    return None if told is None else told.partition(": ")[0]
+def _unquoted(problem: str) -> str:
+    """Return a problem without what it quotes, which follows a colon."""
+    return problem.partition(": ")[0]

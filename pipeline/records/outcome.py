@@ -1,35 +1,36 @@
-"""How an exchange ended, from what both sides were seen to do."""
+"""Decides how an exchange ended, from what was seen of both sides."""
 
 from __future__ import annotations
 
+from tapeline.addons.tapeline_recorder.journal_entries import Ending
+
 from ..apis.base import ParsedResponse
-from ..wire.json_text import JsonObject
 from .captured import CapturedExchange
 
 
-def judge(captured: CapturedExchange, answer: ParsedResponse) -> tuple[str, str | None]:
-    """The exchange's outcome (see `schema.OUTCOMES`) and what is known of why."""
-    status = (captured.answer or {}).get("status_code")
-    ending = captured.ending or {"how": "killed"}
-    cut = ending["how"] != "response"
+def judge(captured: CapturedExchange, response: ParsedResponse) -> tuple[str, str | None]:
+    """Return the exchange's outcome, one of `schema.OUTCOMES`, and the reason as far as it is known."""
+    status = captured.answer["status_code"] if captured.answer is not None else None
+    ending: Ending = captured.ending if captured.ending is not None else {"how": "killed"}
     error = ending.get("error")
     if status is not None and not 200 <= status < 300:
         return "http_error", error
-    if answer.error is not None:
-        # Clients hang up when they read an error, and so do servers that sent one.
+    if response.error is not None:
+        # It counts more than how the connection ended: clients hang up when they read an error, and servers that
+        # sent one close the connection.
         return "stream_error", error
-    whole = answer.done or answer.finished or (answer.completion is not None and not answer.streamed)
-    if cut and not whole:
+    is_whole = response.done or response.finished or (response.completion is not None and not response.streamed)
+    if ending["how"] != "response" and not is_whole:
         return _cut_by(ending, status), error
-    if captured.response_skipped and not whole:
+    if captured.response_skipped and not is_whole:
         return "truncated", error
-    if answer.completion is None:
-        return "invalid", answer.problems[0] if answer.problems else "no chat completion in the body"
-    return ("complete" if whole else "truncated"), error
+    if response.completion is None:
+        return "invalid", response.problems[0] if response.problems else "no chat completion in the body"
+    return ("complete" if is_whole else "truncated"), error
 
 
-def _cut_by(ending: JsonObject, status: int | None) -> str:
-    """Who ended an exchange before its end: mitmproxy's connection states say it, where they can."""
+def _cut_by(ending: Ending, status: int | None) -> str:
+    """Return the outcome of an exchange that was cut off: mitmproxy's connection states show which side did it."""
     if ending["how"] in ("killed", "stopped"):
         return "recorder_stopped"
     if status is None and not ending["server_reached"]:
@@ -40,16 +41,16 @@ def _cut_by(ending: JsonObject, status: int | None) -> str:
 
 
 def _is_reset_by_client(error: str) -> bool:
-    """A reset HTTP/2 stream leaves both connections open, and the error alone says who reset it.
+    """Whether the client reset the HTTP/2 stream: both connections stay open then, so only the error shows it.
 
-    `mends` names the side. mitmproxy by itself says "by client" of both; CANCEL (RFC 9113, section 7) is what
-    clients send.
+    With `proxy.fixes` the error names the side. mitmproxy alone writes "by client" for either side; of the error
+    codes, CANCEL (RFC 9113, section 7) is the one that clients send.
     """
     return "reset by the client" in error or "reset by client (CANCEL)" in error
 
 
 def cuts_by_limit(captured: CapturedExchange) -> list[str]:
-    """What of the bodies was not kept, though it passed."""
+    """Describe which parts of the bodies were not kept because of the limit."""
     parts = (
         ("request", captured.request, captured.request_skipped),
         ("answer", captured.response, captured.response_skipped),

@@ -50,7 +50,7 @@ def make_batch(
     batch = Batch([], {}, [loss_row(recorder_id, run, *loss) for loss in losses])
     for captured in exchanges:
         record = policy.record(captured, recorder_id)
-        batch.exchanges.append(record.row)
+        batch.exchanges.append({**record.row})
         for content in record.contents:
             if content.content_id not in batch.contents:
                 row = _content_row(content, record.row["started_at"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tapeline.addons.tapeline_recorder.journal import JOURNAL_VERSION
 
-from ..records.captured import CapturedExchange
+from ..records.captured import CapturedBodies
 from .journal import PIECE, add_piece, captured_exchange, open_to_read
 
 # https://www.sqlite.org/walformat.html#the_wal_index_header: `mxFrame` and, behind two copies of the header,
@@ -74,7 +74,7 @@ def _damage_within(connection: sqlite3.Connection, written_batches: int) -> str 
         for row in connection.execute("SELECT exchange_id, head, answer, ending FROM exchange"):
             captured_exchange(*row)
         for piece in connection.execute(f"SELECT {PIECE} FROM piece"):  # noqa: S608 - our own names
-            add_piece(CapturedExchange("", {}, None, None), *piece)
+            add_piece(CapturedBodies(), *piece)
     except (ValueError, TypeError, sqlite3.OperationalError) as error:
         return f"a row cannot be read ({error})"
     return None

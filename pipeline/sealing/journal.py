@@ -17,7 +17,7 @@ from typing import Any
 from tapeline.addons.tapeline_recorder.journal import BUSY_SECONDS, JOURNAL_VERSION, open_journal, piece_checksum
 
 from ..errors import DataError
-from ..records.captured import CapturedExchange
+from ..records.captured import CapturedBodies, CapturedExchange
 
 # An exchange takes memory several times its size while it is sealed; a batch holds what fits well.
 BATCH_EXCHANGES = 1000
@@ -196,12 +196,13 @@ def _open(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> Journal:
 def captured_exchange(exchange_id: Any, head: Any, answer: Any, ending: Any) -> CapturedExchange:
     """An exchange from its row, without its pieces. Raises ValueError or TypeError for what no recorder writes."""
     captured = CapturedExchange(
-        exchange_id,
-        json.loads(head),
-        json.loads(answer) if answer else None,
-        json.loads(ending) if ending else None,
+        exchange_id=exchange_id,
+        head=json.loads(head),
+        answer=json.loads(answer) if answer else None,
+        ending=json.loads(ending) if ending else None,
     )
-    for value in (captured.head, captured.answer or {}, captured.ending or {}):
+    values: tuple[object, ...] = (captured.head, captured.answer or {}, captured.ending or {})
+    for value in values:
         if not isinstance(value, dict):
             raise TypeError(f"no JSON object: {value!r}")
     if captured.head.get("exchange_id") != exchange_id:
@@ -209,7 +210,7 @@ def captured_exchange(exchange_id: Any, head: Any, answer: Any, ending: Any) -> 
     return captured
 
 
-def add_piece(captured: CapturedExchange, part: Any, chunks: Any, data: Any, checksum: Any) -> None:
+def add_piece(captured: CapturedBodies, part: Any, chunks: Any, data: Any, checksum: Any) -> None:
     """Add a piece to a body. Raises ValueError or TypeError for what no recorder writes, and adds nothing then."""
     if checksum != piece_checksum(chunks, data):
         raise ValueError("the checksum of a piece is not that of its bytes")

@@ -15,7 +15,7 @@ from tapeline.addons.tapeline_recorder.headers import load_salt
 from ..records.captured import CapturedExchange
 from ..records.content_removal import without_content
 from ..records.record import Record, make_record, unread_record
-from ..wire.redaction import Redactor, own_format
+from ..wire.redaction import Redactor, user_format
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def policy_of(about: dict[str, str], directory: DataDirectory) -> Policy:
     redactor = None
     if about.get("redact") != "none":
         patterns = json.loads(about.get("redact_patterns", "[]"))
-        redactor = Redactor(load_salt(directory.salt), tuple(map(own_format, patterns)))
+        redactor = Redactor(load_salt(directory.salt), tuple(map(user_format, patterns)))
     return Policy(redactor, about.get("content") != "none")
 
 

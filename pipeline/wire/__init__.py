@@ -1,1 +1,1 @@
-"""Bytes and text before any API gives them a meaning: no file, no clock, no socket."""
+"""Bytes and text before an API gives them a meaning: nothing here opens a file or socket, or asks a clock."""

@@ -1,7 +1,7 @@
-"""Takes large base64 payloads out of messages, so that each is kept once, and puts them back.
+"""Replaces large base64 payloads in messages by references, so that each is stored once, and puts them back.
 
-An image or a recording travels inside a message as base64 text, again with every turn. Here the text is replaced by a
-reference to its hash; `restore(extract(x)) == x` for every JSON value, also for one that looks like a reference.
+An image or a recording travels inside a message as base64 text, again in every request of a conversation. A reference
+has the hash of the text. `restore(extract(x)) == x` for every JSON value, also for one that looks like a reference.
 """
 
 from __future__ import annotations
@@ -13,46 +13,49 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-# A JSON object with this one member stands for a payload; its value is the payload's id.
+# A JSON object with this member alone is a reference; the member's value is the payload's id.
 REFERENCE = "$tapeline_payload"
-# An object of a user's that has either name among its members is kept behind this one.
+# A user's object that has either of these two names among its members is wrapped into an object with this member.
 LITERAL = "$tapeline_literal"
 
 _REFERENCED = re.compile(rf'"{re.escape(REFERENCE)}":"([0-9a-f]+)"')
 
-# Shorter text costs less in its place than a reference and a row do.
+# A shorter text needs less space than a reference and a row.
 MIN_CHARACTERS = 1024
-# "data:image/png;base64," (RFC 2397); longer prefixes are no media types.
+# "data:image/png;base64," (RFC 2397).
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII)
-# With line ends, which encoders put in, and without blanks, which stand between words.
+# Line ends are allowed, because encoders insert them; blanks are not, because they separate words.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}[\r\n]*", re.ASCII)
-# Where a part says what its payload is: OpenAI's `input_audio.format`, and what others call it.
+# Fields with the payload's type: OpenAI's `input_audio.format`, and its names elsewhere.
 _TYPE_FIELDS = ("media_type", "mime_type", "mimeType", "format")
-# Where text stands that people and models wrote: it stays, even if it could be base64.
+# Fields with text that people and models wrote: it stays, even if it could be base64.
 _TEXT_FIELDS = ("content", "text", "arguments", "refusal", "reasoning_content")
+
+# Precedes the base64 text of a body that is not UTF-8.
+_BASE64_MARK = "base64:"
 
 
 @dataclass(frozen=True)
 class Payload:
-    """One base64 text, whole, with the prefix of a data URL if it has one."""
+    """One base64 text, with the prefix of a data URL if it has one."""
 
     payload_id: str
     text: str
     media_type: str | None
-    #: Bytes that the base64 text stands for.
+    #: The number of bytes that the base64 text encodes.
     size: int
 
 
 def extract(value: Any) -> tuple[Any, list[Payload]]:
-    """The value with references in the place of its payloads, and the payloads."""
+    """Return the value with references in place of its payloads, and the payloads."""
     payloads: list[Payload] = []
     return _extract(value, None, payloads), payloads
 
 
 def restore(value: Any, text_of: Callable[[str], str | None]) -> Any:
-    """The value that `extract` was given; `text_of` gives a payload's text by its id, None where it is missing.
+    """Return the value that `extract` was given; `text_of` returns a payload's text by its id, None if it is missing.
 
-    A reference whose payload is missing stays as it is.
+    A reference to a missing payload stays.
     """
     if isinstance(value, list):
         return [restore(member, text_of) for member in value]
@@ -67,12 +70,12 @@ def restore(value: Any, text_of: Callable[[str], str | None]) -> Any:
 
 
 def payload_ids(json: str) -> set[str]:
-    """The ids of the payloads that the JSON of an extracted value refers to."""
+    """Return the ids of the payloads to which the JSON of an extracted value refers."""
     return set(_REFERENCED.findall(json))
 
 
 def is_payload(text: str) -> bool:
-    """Whether a text is base64 that stands for something else."""
+    """Whether a text is a payload."""
     return _payload(text, None) is not None
 
 
@@ -87,9 +90,9 @@ def _extract(value: Any, media_type: str | None, payloads: list[Payload]) -> Any
         return [_extract(member, None, payloads) for member in value]
     if not isinstance(value, dict):
         return value
-    said = next((value[name] for name in _TYPE_FIELDS if isinstance(value.get(name), str)), None)
+    media_type = next((value[name] for name in _TYPE_FIELDS if isinstance(value.get(name), str)), None)
     extracted = {
-        name: member if name in _TEXT_FIELDS and isinstance(member, str) else _extract(member, said, payloads)
+        name: member if name in _TEXT_FIELDS and isinstance(member, str) else _extract(member, media_type, payloads)
         for name, member in value.items()
     }
     return {LITERAL: extracted} if value.keys() & {REFERENCE, LITERAL} else extracted
@@ -111,12 +114,8 @@ def _payload(text: str, media_type: str | None) -> Payload | None:
     )
 
 
-# Before the text of a body that is no UTF-8.
-_BASE64_MARK = "base64:"
-
-
 def body_text(data: bytes) -> str:
-    """A body as text that can be stored; bytes that are no UTF-8 are kept in base64, and say so."""
+    """Return a body as text that can be stored: bytes that are not UTF-8 as marked base64."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -124,10 +123,10 @@ def body_text(data: bytes) -> str:
 
 
 def body_data(text: str) -> bytes:
-    """The body that `body_text` was given."""
+    """Return the body that `body_text` was given."""
     if text.startswith(_BASE64_MARK):
         try:
             return base64.b64decode(text.removeprefix(_BASE64_MARK), validate=True)
         except ValueError:
-            pass  # a text that begins so
+            pass  # a text that begins with the mark by chance
     return text.encode()

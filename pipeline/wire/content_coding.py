@@ -1,8 +1,8 @@
-"""Undoes the content codings of a body (RFC 9110, section 8.4.1), chunk by chunk as it came.
+"""Undoes the content codings of a body (RFC 9110, section 8.4.1), chunk by chunk.
 
-Gives the decoded bytes of each chunk, in pieces, since a kilobyte may hold a gigabyte; keeps the rest for the next
-one; a body that can never be valid, or that grows past the limit, ends with `problem` set and what was decoded until
-then, however the body was cut into chunks. Knows nothing of what the bytes mean.
+`feed` yields the decoded bytes of a chunk in pieces, because a kilobyte may decode to a gigabyte; bytes that do not
+decode yet are kept for the next chunk. A body that is broken or grows over the limit ends with `problem` set. The bytes
+decoded until then do not depend on how the body was cut into chunks.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Protocol
 import brotli
 import zstandard
 
-# What one body may grow to. A real answer of a million tokens is about 300 MB of event stream.
+# The limit of a decoded body. A real response of a million tokens is about 300 MB of event stream.
 MAX_DECODED_BYTES = 512 * 1024 * 1024
-# What a body may grow to that has to be held whole to be read, unless it was large before. An event stream, read event
-# by event, shrinks to a thousandth where its events are alike; JSON shrinks to a tenth, and is short where it is less.
+# The limit of a decoded body that has to be held in memory whole, unless it was large before. An event stream, which is
+# read event by event, may shrink to a thousandth if its events are alike. JSON shrinks to a tenth, and only short JSON
+# to less.
 MAX_WHOLE_BYTES = 32 * 1024 * 1024
 MAX_WHOLE_GROWTH = 20
 OVER_LIMIT = "decoded body is over the limit"
-# What is given at a time; brotli takes it for a hint.
+# The size of a decoded piece; for brotli only a hint.
 PIECE_BYTES = 2 * 1024 * 1024
-# What is decoded at a time. zstandard cannot stop at a limit: a block of 4 bytes may hold 128 KiB, so this grows to
-# 32 MiB at most; by zlib it grows to a piece at most.
+# The number of bytes decoded at a time. zstandard cannot stop at a limit, and a block of 4 bytes may decode to 128 KiB,
+# so these may decode to 32 MiB; zlib stops after a piece.
 SLICE_BYTES = 1024
-# Servers apply one, proxies perhaps a second; a header can name thousands, and each takes its window of memory.
+# Servers apply one coding and proxies perhaps a second. A header can name thousands, each with a window in memory.
 MAX_CODINGS = 4
 
 _ERRORS = (zlib.error, brotli.error, zstandard.ZstdError)
@@ -38,7 +39,7 @@ class _Decompressor(Protocol):
 
 
 class _Gzip:
-    """Members one after another (RFC 1952, section 2.2)."""
+    """Decodes gzip: members one after the other (RFC 1952, section 2.2)."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=_GZIP)
@@ -55,7 +56,10 @@ class _Gzip:
 
 
 class _Deflate:
-    """The zlib format by the RFC, and a bare stream from servers that misread it; the first two bytes tell."""
+    """Decodes deflate: zlib's format, as the RFC requires, or a bare stream, as some servers send it.
+
+    The first two bytes show which it is.
+    """
 
     def __init__(self) -> None:
         self._head = b""
@@ -106,14 +110,14 @@ _CODINGS: dict[str, Callable[[], _Decompressor]] = {
 
 
 class _Plain:
-    """A body without a coding, within its limit."""
+    """Passes on a body without a coding, up to its limit."""
 
     def __init__(self, limit: int) -> None:
         self.problem: str | None = None
         self._room = limit
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes decode to, until there is a `problem`."""
+        """Yield what these bytes decode to, until there is a `problem`."""
         yield self._within_limit(data)
 
     def _within_limit(self, decoded: bytes) -> bytes:
@@ -125,43 +129,43 @@ class _Plain:
 
 
 class _Coded(_Plain):
-    """One coding of a body, within its limit."""
+    """Undoes one coding of a body, up to its limit."""
 
     def __init__(self, make: Callable[[], _Decompressor], limit: int) -> None:
         super().__init__(limit)
         self._make = make
         self._decompressor = make()
-        self._taken = bytearray()
+        self._decoded_input = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         for coded in _slices(data, SLICE_BYTES):
-            given = 0
+            yielded = 0
             try:
                 for piece in self._decompressor.feed(coded):
-                    given += len(piece)
+                    yielded += len(piece)
                     yield self._within_limit(piece)
                     if self.problem is not None:
                         return
             except _ERRORS:
-                yield from self._rest_bytewise(coded, given)
-            self._taken += coded
+                yield from self._decode_bytewise(coded, yielded)
+            self._decoded_input += coded
             if self.problem is not None:
                 return
 
-    def _rest_bytewise(self, coded: bytes, given: int) -> Iterator[bytes]:
-        """What bytes with an error decode to before it: the libraries throw that away with the call that fails.
+    def _decode_bytewise(self, coded: bytes, yielded: int) -> Iterator[bytes]:
+        """Yield what bytes with an error decode to before the error; a library drops that when its call fails.
 
-        `given` bytes of it have been given already.
+        The first `yielded` bytes have been yielded already.
         """
         self._decompressor = self._make()
-        for earlier in _slices(bytes(self._taken), SLICE_BYTES):
+        for earlier in _slices(bytes(self._decoded_input), SLICE_BYTES):
             for _ in self._decompressor.feed(earlier):
                 pass
         for byte in _slices(coded, 1):
             try:
                 for piece in self._decompressor.feed(byte):
-                    known = min(given, len(piece))
-                    given -= known
+                    known = min(yielded, len(piece))
+                    yielded -= known
                     yield self._within_limit(piece[known:])
                     if self.problem is not None:
                         return
@@ -171,7 +175,7 @@ class _Coded(_Plain):
 
 
 class ContentDecoder:
-    """Decodes one body, given its `Content-Encoding`."""
+    """Decodes one body by its `Content-Encoding`."""
 
     def __init__(self, content_encoding: str = "", *, limit: int = MAX_DECODED_BYTES) -> None:
         self.problem: str | None = None
@@ -186,9 +190,9 @@ class ContentDecoder:
             self._stages = [_Coded(_CODINGS[name], limit) for name in reversed(names)] or [_Plain(limit)]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bytes that this chunk decodes to, possibly none yet; none at all once there is a `problem`.
+        """Yield the bytes that this chunk decodes to; none once there is a `problem`.
 
-        They are taken to their end, or nothing more is fed.
+        Read all of them before the next call.
         """
         if self.problem is None:
             yield from self._through(self._stages, data)
@@ -200,14 +204,14 @@ class ContentDecoder:
                 yield from self._through(later, piece)
             else:
                 yield piece
-            # What a later stage meets lies before what an earlier one met.
+            # A later stage fails at bytes that come before those at which an earlier one failed.
             if self.problem is not None:
                 return
         self.problem = stage.problem
 
 
 def whole_limit(sent: int, limit: int = MAX_DECODED_BYTES) -> int:
-    """What a body that was sent in so many bytes may grow to, where it has to be held whole."""
+    """Return the limit of a decoded body that has to be held in memory whole, by the number of bytes it was sent in."""
     return min(limit, max(MAX_WHOLE_BYTES, MAX_WHOLE_GROWTH * sent))
 
 

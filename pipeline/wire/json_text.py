@@ -1,8 +1,7 @@
-"""JSON that keeps what it reads: digits of numbers, characters of strings, order of keys.
+"""Reads and writes JSON without changing it: numbers keep their digits, strings their characters, keys their order.
 
-The standard library turns 0.10 into 0.1 and 1e400 into infinity; here a number with a fraction or an exponent is a
-Decimal with the digits it came with. What is not JSON is `None` to the caller, never an exception: bodies come from
-strangers.
+The standard library turns 0.10 into 0.1 and 1e400 into infinity; here a number with a fraction or an exponent becomes a
+Decimal with the same digits. Text that is not JSON yields `NOT_JSON`, never an exception: anyone may have written it.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ import simplejson
 #: A JSON object.
 type JsonObject = dict[str, Any]
 
-# CPython refuses to turn longer digit strings into an int (sys.set_int_max_str_digits), for the time it takes.
+# CPython refuses to convert longer digit strings to an int, because that takes long (sys.set_int_max_str_digits).
 MAX_INT_DIGITS = 4300
-# What walks a value calls itself, up to three times a level, and Python allows a thousand calls.
+# Functions that walk a value recurse up to three calls a level, and Python allows a depth of a thousand calls.
 MAX_DEPTH = 128
-# Whole numbers up to here are spelled out in canonical JSON, greater ones not: 1e999999 would be a million digits.
+# Larger whole numbers keep their exponent in canonical JSON: 1e999999 would be a million digits.
 MAX_CANONICAL_DIGITS = 30
-# Rounds nothing and signals nothing: a number is brought to its shortest form, whatever its size.
+# Neither rounds nor signals, so that numbers of any size can be brought to their shortest form.
 _EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 class _NotJson:
-    """The value of a text that is not JSON, since `None` is the value of `null`."""
+    """Stands for the value of a text that is not JSON; `None` is the value of `null`."""
 
     def __repr__(self) -> str:
         return "NOT_JSON"
@@ -41,7 +40,7 @@ NOT_JSON = _NotJson()
 
 
 def loads(text: str | bytes | bytearray) -> Any:
-    """The value of a JSON text (RFC 8259), or `NOT_JSON`. Bytes are UTF-8, with or without a byte order mark."""
+    """Return the value of a JSON text (RFC 8259), or `NOT_JSON`; bytes are UTF-8, with or without a byte order mark."""
     try:
         if not isinstance(text, str):
             text = text.decode("utf-8-sig")
@@ -52,34 +51,34 @@ def loads(text: str | bytes | bytearray) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON text in the order of the keys, with the digits that `loads` kept; always valid UTF-8."""
+    """Return compact JSON text in the order of the keys, with the digits that `loads` kept; always valid UTF-8."""
     text = simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":"))
     if _is_unicode(text):
         return str(text)
-    # Half a surrogate pair has no UTF-8, but JSON can spell it.
+    # Half a surrogate pair has no UTF-8 form, but JSON can escape it.
     return str(simplejson.dumps(value, use_decimal=True, ensure_ascii=True, separators=(",", ":")))
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is the same for the same value: sorted keys, no white space, one spelling for a number."""
+    """Return the one JSON text of a value: sorted keys, no white space, one spelling for each number."""
     plain = _plain_numbers(value)
     return str(simplejson.dumps(plain, use_decimal=True, ensure_ascii=True, separators=(",", ":"), sort_keys=True))
 
 
 def content_hash(value: Any) -> str:
-    """128 bits of the SHA-256 of the canonical text, in hexadecimal."""
+    """Return 128 bits of the SHA-256 of the canonical text, in hexadecimal."""
     return sha256(canonical(value).encode("ascii")).hexdigest()[:32]
 
 
 def join_surrogates(text: str) -> str:
-    """Put the halves of surrogate pairs together, which servers that cut JSON escapes send in two fragments."""
+    """Join the halves of surrogate pairs: servers that cut between JSON escapes send them in two fragments."""
     if _is_unicode(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def storable(text: str) -> str:
-    """Text that UTF-8 can carry: half a surrogate pair becomes U+FFFD."""
+    """Return the text as UTF-8 can encode it: half a surrogate pair becomes U+FFFD."""
     if _is_unicode(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -103,7 +102,7 @@ def _decimal(digits: str) -> Decimal:
 
 
 def _integer(digits: str) -> int | Decimal:
-    # An int has no -0.
+    # An int cannot hold -0.
     return int(digits) if len(digits) <= MAX_INT_DIGITS and digits != "-0" else Decimal(digits)
 
 
@@ -111,12 +110,12 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: `json.loads` makes one for each text.
+# Made once, because `json.loads` would make one for each text.
 _DECODER = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
 
 
 def _is_too_deep(text: str, value: Any) -> bool:
-    # Counting in C spares nearly every text the walk.
+    # Counting brackets is fast and spares nearly every text the walk.
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
     level = [value]

@@ -1,8 +1,8 @@
-"""Replaces credentials in what requests and answers say by names that stand for them.
+"""Replaces credentials in requests and responses by names.
 
-`[redacted:github-token:5f0c9a1e]`: the kind, and a keyed hash, so that the same credential has the same name all over
-a data directory and nobody can tell it from there. Formats that issuers made recognisable are found by a table;
-the credentials a request came with are found whatever they look like, by their hash alone.
+A name such as `[redacted:github-token:5f0c9a1e]` has the kind and a keyed hash: the same credential has the same name
+everywhere in a data directory, and the name does not reveal it. Credentials in formats that issuers made recognisable
+are found by a table. Those that a request was sent with are found by their hash, whatever their format.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from tapeline.addons.tapeline_recorder.keyed_hash import keyed_hash
 
 from .base64_payloads import is_payload
 
-# Shorter texts hold no credential of any format below.
+# A shorter text cannot contain a credential of any format below.
 MIN_CHARACTERS = 16
-# Stretches as long as a credential are hashed to compare them, which takes millionths of a second each.
+# Every part of a text that is as long as the credential is hashed, which takes microseconds each.
 MAX_COMPARED_CHARACTERS = 65_536
 HASH_CHARACTERS = 8
 _NAME = re.compile(rf"\[redacted:([\w-]+):[0-9a-f]{{{HASH_CHARACTERS}}}\]")
+# How many texts without a credential are remembered, by their hashes.
 MAX_REMEMBERED = 50_000
-# Members that hold a credential whatever it looks like: LiteLLM's `api_key`, headers of remote tools, cloud accounts.
+# Members whose text counts as a credential in any format: LiteLLM's `api_key`, headers of remote tools, cloud accounts.
 SECRET_MEMBERS = frozenset(
     {
         "access_token",
@@ -46,7 +47,11 @@ SECRET_MEMBERS = frozenset(
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of credential: one of `marks` stands in every one, and the group, or all of the match, is replaced."""
+    """A kind of credential.
+
+    Every credential of the kind contains one of `marks`. The first group of the pattern is replaced, or the whole match
+    where it has no group.
+    """
 
     kind: str
     marks: tuple[str, ...]
@@ -59,7 +64,7 @@ def _format(kind: str, marks: str, pattern: str) -> Format:
 
 _START, _END = r"(?<![A-Za-z0-9_-])", r"(?![A-Za-z0-9_-])"
 
-#: Formats as their issuers document them, or as they are issued where they do not.
+#: Formats as their issuers document them; undocumented ones as they are issued.
 FORMATS = (
     # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek, LiteLLM, Langfuse and others.
     _format("api-key", "sk-", rf"{_START}sk-[A-Za-z0-9_-]{{16,}}"),
@@ -89,28 +94,28 @@ FORMATS = (
     _format("sendgrid-key", "SG.", rf"{_START}SG\.[A-Za-z0-9_-]{{16,}}\.[A-Za-z0-9_-]{{16,}}"),
     _format("digitalocean-token", "dop_v1_ doo_v1_", rf"{_START}do[op]_v1_[a-f0-9]{{64}}"),
     _format("telegram-token", ":AA", r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"),
-    # RFC 7519: two parts that are JSON objects in base64url, and a signature.
+    # RFC 7519: two JSON objects in base64url, and a signature.
     _format("jwt", "eyJ", rf"{_START}eyJ[A-Za-z0-9_-]{{8,}}\.eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{8,}}"),
-    # RFC 7468; line ends may be written as \n where the key stands in a string.
+    # RFC 7468; line ends may be written as \n where the key is part of a string.
     _format(
         "private-key",
         "KEY-----",
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----([A-Za-z0-9+/=\s\\:,-]{32,}?)(?:-----END|\Z)",
     ),
-    # RFC 6750 and RFC 3986, section 3.2.1: in examples, logs and addresses that users paste.
+    # RFC 6750 and RFC 3986, section 3.2.1: users paste them with examples, logs and URLs.
     _format("bearer-token", "earer", r"[Bb]earer\s+([A-Za-z0-9._~+/-]{20,}=*)"),
     _format("password", "://", r"://[^\s/:@\"'<>]{1,64}:([^\s/:@\"'<>]{4,128})@"),
 )
 
 
-def own_format(pattern: str) -> Format:
-    """A format of the user's own. Raises re.error for what is no regular expression."""
+def user_format(pattern: str) -> Format:
+    """Return a format that the user defined. Raises re.error for an invalid regular expression."""
     return Format("own", (), re.compile(pattern))
 
 
 @dataclass(frozen=True)
 class Credential:
-    """One that a request came with: its length, and its HMAC-SHA256 under the data directory's salt, in hexadecimal."""
+    """A credential that a request was sent with: its length, and its keyed hash under the data directory's salt."""
 
     length: int
     digest: str
@@ -118,17 +123,17 @@ class Credential:
 
 @dataclass
 class Redactor:
-    """Replaces credentials, under the salt of a data directory, and counts them."""
+    """Replaces credentials by names under the salt of a data directory, and counts them."""
 
     salt: bytes
-    #: Formats of the user's own, beside the known ones.
-    own_formats: tuple[Format, ...] = ()
-    #: How many were replaced so far.
+    #: Formats that the user defined, in addition to the known ones.
+    user_formats: tuple[Format, ...] = ()
+    #: The number of credentials replaced so far.
     count: int = field(default=0, init=False)
     _clean: set[int] = field(default_factory=set, init=False, repr=False)
 
     def value(self, value: Any) -> Any:
-        """A JSON value with the credentials in its strings replaced."""
+        """Return a JSON value with the credentials in its strings replaced."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
@@ -138,8 +143,8 @@ class Redactor:
         return value
 
     def text(self, text: str) -> str:
-        """A text with its credentials replaced; base64 that stands for an image or a recording stays."""
-        # Conversations resend what was said: what was looked through once needs no second look.
+        """Return a text with its credentials replaced; base64 of an image or a recording stays."""
+        # Conversations send the same texts again and again: each is searched once.
         known = hash(text)
         if known in self._clean or is_payload(text):
             return text
@@ -151,7 +156,7 @@ class Redactor:
         return redacted
 
     def without(self, value: Any, credentials: tuple[Credential, ...]) -> Any:
-        """A JSON value with these credentials replaced, which are known by their hashes alone."""
+        """Return a JSON value with these credentials replaced, of which only the hashes are known."""
         if isinstance(value, str):
             for credential in credentials:
                 value = self._without(value, credential)
@@ -167,7 +172,7 @@ class Redactor:
             for entry in FORMATS:
                 if any(mark in text for mark in entry.marks):
                     text = entry.pattern.sub(partial(self._replaced, entry.kind), text)
-        for entry in self.own_formats:
+        for entry in self.user_formats:
             text = entry.pattern.sub(partial(self._replaced, entry.kind), text)
         return text
 
@@ -183,7 +188,7 @@ class Redactor:
         if not secret:
             return match.group()
         self.count += 1
-        start, end = (place - match.start() for place in match.span(group))
+        start, end = (position - match.start() for position in match.span(group))
         whole = match.group()
         return whole[:start] + self._name(kind, secret) + whole[end:]
 
@@ -191,15 +196,15 @@ class Redactor:
         return f"[redacted:{kind}:{keyed_hash(secret, self.salt)[:HASH_CHARACTERS]}]"
 
     def _without(self, text: str, credential: Credential) -> str:
-        for stretch in _stretches(text[:MAX_COMPARED_CHARACTERS], credential.length):
-            if keyed_hash(stretch, self.salt) == credential.digest:
-                self.count += text.count(stretch)
-                return text.replace(stretch, self._name("credential", stretch))
+        for candidate in _candidates(text[:MAX_COMPARED_CHARACTERS], credential.length):
+            if keyed_hash(candidate, self.salt) == credential.digest:
+                self.count += text.count(candidate)
+                return text.replace(candidate, self._name("credential", candidate))
         return text
 
 
 class UnsaltedRedactor(Redactor):
-    """Gives credentials names that are the same in every data directory, since they tell the kind alone."""
+    """Replaces credentials by names that are the same in every data directory: they have only the kind."""
 
     def __init__(self) -> None:
         super().__init__(b"")
@@ -209,16 +214,16 @@ class UnsaltedRedactor(Redactor):
 
 
 def unsalted(text: str) -> str:
-    """A text with the names of credentials as `UnsaltedRedactor` gives them."""
+    """Return a text in which the names of credentials are those that `UnsaltedRedactor` would use."""
     return _NAME.sub(r"[redacted:\1]", text)
 
 
-def _stretches(text: str, length: int) -> Iterator[str]:
-    """The stretches of a text, so long, that begin and end where a word does."""
+def _candidates(text: str, length: int) -> Iterator[str]:
+    """Yield the parts of a text that have this length, and begin and end where a word does."""
     for start in range(len(text) - length + 1 if length > 0 else 0):
         if _is_edge(text, start) and _is_edge(text, start + length):
             yield text[start : start + length]
 
 
-def _is_edge(text: str, place: int) -> bool:
-    return not 0 < place < len(text) or not (text[place - 1].isalnum() and text[place].isalnum())
+def _is_edge(text: str, position: int) -> bool:
+    return not 0 < position < len(text) or not (text[position - 1].isalnum() and text[position].isalnum())

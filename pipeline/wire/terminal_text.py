@@ -1,6 +1,6 @@
-"""Makes text that a model or a peer wrote harmless on a terminal: a control character shows as its escape.
+"""Makes text of unknown origin harmless on a terminal: a control character is shown as its escape sequence.
 
-It needs nothing else, so that the recorder, which is to be small, can use it.
+It imports nothing but `re`, so that the recorder, which has to stay small, can use it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e
 
 
 def visible(text: str) -> str:
-    """Text that shows on a terminal what it holds and does nothing there."""
+    """Return the text with control characters escaped; line feeds and tabs stay."""
     return UNSAFE.sub(lambda match: match.group().encode("unicode_escape", "surrogatepass").decode("ascii"), text)
 
 
 def one_line(text: str) -> str:
-    """The same on one line."""
+    """Return the text with control characters escaped, on one line."""
     return visible(text).replace("\n", "⏎").replace("\t", " ")

@@ -1,7 +1,7 @@
-"""Fuzzing of the core that reads bodies, guided by coverage: `make fuzz`.
+"""Fuzzing of the code that reads bodies, guided by coverage: `make fuzz`.
 
-`properties` says what must hold for any input, and what an input is; `mutation` changes one in a way that leaves it
-JSON; running this package (`__main__`) has Atheris try inputs from `tests/streams` and from `corpus`, for so many
-seconds. Inputs that read a part of the code that no other does are kept in `corpus`, which `tests/test_fuzz_corpus.py`
-replays without Atheris.
+`properties` defines what an input is and what must hold for any input. `mutation` changes an input so that its JSON
+stays JSON. `__main__` has Atheris try inputs for a number of seconds, beginning with `tests/data/streams` and
+`tests/data/fuzz_corpus`. The corpus has the inputs that reach code which no other input reaches; `test_corpus` replays
+it without Atheris.
 """

@@ -1,10 +1,11 @@
-"""Has Atheris try inputs on the properties for so many seconds; an input that fails is left in the working folder.
+"""Has Atheris check the properties with many inputs; an input that fails is left in the working folder.
 
-    python -m tests.fuzz --seconds 600     try inputs, from those of `corpus` and of earlier runs on
-    python -m tests.fuzz --keep            put the fewest of them that still reach all code into `corpus`
-    python -m tests.fuzz FILE              try one again
+    python -m tests.fuzz --seconds 600     try inputs, beginning with the corpus and those of earlier runs
+    python -m tests.fuzz --keep            replace the corpus by the fewest inputs that still reach all code
+    python -m tests.fuzz FILE              try one input again
 
-Atheris has no wheel for every Python that the project runs on, so it stands in a folder of its own (see the Makefile).
+Atheris has no wheel for every Python that the project supports, so it is installed in a folder of its own (see the
+Makefile).
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ from tests.support.journals.strategies import SCRAPS
 
 CORPUS = DATA / "fuzz_corpus"
 STREAMS = DATA / "streams"
-# An input takes some milliseconds; one that takes this long hangs.
+# An input takes some milliseconds; after this time it counts as hanging.
 HANGS_AFTER_SECONDS = 10
 MAX_INPUT_BYTES = 2048
-# As many inputs are changed as JSON as are changed as bytes.
-_JSON_SHARE = 2
+# Every second input is changed as bytes, the others as JSON.
+_BYTES_EVERY = 2
 _AGAIN = "--again"
 
 
 def main() -> None:
-    # libFuzzer starts this program again, with options of its own, to read many inputs apart from each other.
+    # libFuzzer starts this program again, with options of its own, to read each of many inputs in its own process.
     program, options = (sys.argv[0], sys.argv[2:]) if sys.argv[1:2] == [_AGAIN] else _prepared(_arguments())
     mutator = Mutator([*(path.read_bytes() for path in STREAMS.glob("*.sse")), *_requests()])
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-        if seed % _JSON_SHARE:
+        if seed % _BYTES_EVERY:
             return mutator.mutate(data, seed)[:max_size]
         changed: bytes = atheris.Mutate(data, max_size)
         return changed
@@ -65,7 +66,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _prepared(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """The program and the options for libFuzzer, and on the disk what they name."""
+    """Return the program and the options for libFuzzer, and write the files that they name."""
     work: Path = arguments.work.absolute()
     found, seeds = work / "found", work / "seeds"
     for folder in (CORPUS, found, seeds):
@@ -81,7 +82,7 @@ def _prepared(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     if arguments.input is not None:
         options.append(str(arguments.input))
     elif arguments.keep:
-        # How often code is reached is left out: what reaches all code is few enough to keep.
+        # Without counters, which count how often code is reached, few inputs reach all code.
         options += ["-use_counters=0", "-set_cover_merge=1", str(CORPUS), str(found), str(seeds)]
     else:
         options += [f"-max_total_time={arguments.seconds}", str(found), str(CORPUS), str(seeds)]
@@ -95,7 +96,7 @@ def _write_program(path: Path) -> Path:
 
 
 def _write_seeds(folder: Path) -> None:
-    """Inputs to begin with: every recorded stream, each with a request of the demo's before it."""
+    """Write inputs to begin with: every stream of the test data, each after one of the demo's requests."""
     requests = _requests()
     for number, path in enumerate(sorted(STREAMS.glob("*.sse"))):
         (folder / path.stem).write_bytes(PLAIN + requests[number % len(requests)] + SEPARATOR + path.read_bytes())
@@ -106,7 +107,7 @@ def _requests() -> list[bytes]:
 
 
 def _write_words(path: Path) -> Path:
-    """libFuzzer's dictionary: what to put in between."""
+    """Write libFuzzer's dictionary, the words that it inserts."""
     words = ("".join(f"\\x{byte:02x}" for byte in scrap) for scrap in (*SCRAPS, SEPARATOR))
     path.write_text("".join(f'"{word}"\n' for word in words if word))
     return path

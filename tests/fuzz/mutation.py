@@ -1,4 +1,4 @@
-"""Changes an input so that what was JSON in it stays JSON: most changes of single bytes do not get past the parser."""
+"""Changes an input so that its JSON stays JSON: most changes of single bytes would not get past the parser."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from tests.fuzz.properties import PLAIN
 
 _ODD: tuple[Any, ...] = (None, True, 0, -1, 2**63, 1.5, "", "x", "\ud83d", "[DONE]", [], {}, [None], {"": 0}, [[]], "=")
-# What stands before the JSON on a line: how an exchange was sent, and the name of an event's field.
+# What precedes the JSON on a line: the head of an input, or the name of an event's field.
 _PREFIX = re.compile(rb".{%d}(?=[{\[])|data: " % len(PLAIN), re.DOTALL)
 _Change = Callable[[list[bytes], int, Random], list[bytes]]
 
 
 class Mutator:
-    """Mixes the fields and values of the inputs it was made with into others."""
+    """Puts fields and values of the inputs that it was made with into other inputs."""
 
     def __init__(self, inputs: Iterable[bytes]) -> None:
         self._values: list[Any] = list(_ODD)
@@ -28,14 +28,14 @@ class Mutator:
         self._changes: tuple[_Change, ...] = (*[self._change_value] * 4, _repeat, _move)
 
     def mutate(self, data: bytes, seed: int) -> bytes:
-        """A few changes of lines that hold JSON; the input as it is where none does."""
+        """Return the input with a few of its lines of JSON changed; unchanged where no line is JSON."""
         random = Random(seed)
         lines = data.split(b"\n")
         for _ in range(random.randint(1, 4)):
             places = [place for place, line in enumerate(lines) if _parsed(_without_prefix(line)) is not None]
             if not places:
                 break
-            # The request is one line among the many of a stream.
+            # Prefer the first line, the request: a stream has many others.
             place = random.choice((places[0], random.choice(places), random.choice(places)))
             lines = random.choice(self._changes)(lines, place, random)
         return b"\n".join(lines)
@@ -63,7 +63,7 @@ class Mutator:
             container.insert(random.randint(0, len(container)), self._value(random))
 
     def _value(self, random: Random) -> Any:
-        # A copy: what is put into a value must not change with it.
+        # Copy it: a later change of the input must not change this value.
         return json.loads(json.dumps(random.choice(self._values)))
 
     def _collect(self, value: Any) -> None:
@@ -79,7 +79,7 @@ def _without_prefix(line: bytes) -> bytes:
 
 
 def _parsed(line: bytes) -> Any:
-    """The object or list on a line, or None."""
+    """Return the object or list on a line, or None."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""What must hold for any exchange: it makes a record that can be stored, however it is cut, and comes back from it.
+"""What must hold for any exchange: its record can be stored, does not depend on how it is cut, and gives it back.
 
-An input is five bytes that say how the exchange was sent, "00000" the plainest way, then the bodies: the request's, a
-separator, the response's; without the separator one body is both.
+An input is five bytes that describe how the exchange was sent, "00000" for the simplest case, and then the bodies: the
+request's, a separator, the response's. Without a separator the one body is used for both.
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ from typing import Any
 
 from tapeline.pipeline.apis.base import Chunk, ParsedRequest, ParsedResponse
 from tapeline.pipeline.apis.body_reader import read_response
-from tapeline.pipeline.apis.chat_completions.columns import flatten_completion, rebuild_completion
-from tapeline.pipeline.apis.chat_completions.request import read_request
 from tapeline.pipeline.dataset.schema import EXCHANGES, OUTCOMES
 from tapeline.pipeline.records.captured import CapturedExchange
 from tapeline.pipeline.records.record import Record, make_record
-from tapeline.pipeline.wire.base64_payloads import restore
-from tapeline.pipeline.wire.json_text import NOT_JSON, canonical, loads
+from tapeline.pipeline.wire.json_text import NOT_JSON, JsonObject, canonical, loads
 from tapeline.pipeline.wire.redaction import Redactor
 from tests.support.journals.captured import IN_ORDER, STOPPED, broken_off, captured
+from tests.support.journals.streams import CHAT, CODINGS, exact, without_times
 from tests.support.machine.limits import LIMITS, Limits, applied
-from tests.unit.apis.chat_completions.test_stream import CHAT, exact, said
-from tests.unit.apis.test_properties import CODINGS
 
 PLAIN = b"00000"
 REDACTOR = Redactor(b"salt", ())
@@ -52,14 +48,14 @@ class Case:
 
     @property
     def pieces(self) -> list[bytes]:
-        """The response cut at random places, the same ones each time."""
+        """The response cut at random places, the same ones for the same seed."""
         random = Random(self.cut_seed)
         size = len(self.response)
         places = sorted(random.randint(0, size) for _ in range(random.randint(1, 8)))
         return [self.response[start:end] for start, end in zip([0, *places], [*places, size], strict=True)]
 
     def captured(self) -> CapturedExchange:
-        """The exchange as a journal holds it, which has no empty pieces."""
+        """Return the exchange as a journal has it, without empty pieces."""
         headers = [["content-type", self.content_type], ["content-encoding", self.coding]]
         return captured(
             *filter(None, self.pieces),
@@ -72,12 +68,12 @@ class Case:
 
 
 def case_of(data: bytes) -> Case:
-    """The exchange that an input stands for; every input stands for one."""
+    """Return the exchange that an input describes; every input describes one."""
     head, bodies = data[: len(PLAIN)].ljust(len(PLAIN), b"0"), data[len(PLAIN) :]
     content_type, coded, ended, cut_seed, damage = ((byte - PLAIN[0]) % 256 for byte in head)
     request, separator, response = bodies.partition(SEPARATOR)
     coding = CODING_NAMES[coded // 2 % len(CODING_NAMES)]
-    # The libraries make valid bodies, which mutation hardly would; other bodies only claim to be coded.
+    # Half of the bodies are really coded, since mutation hardly makes a valid one; the others only claim to be.
     encode: Callable[[bytes], bytes] = CODINGS[coding] if coded % 2 == 0 else bytes
     return Case(
         content_type=CONTENT_TYPES[content_type % len(CONTENT_TYPES)],
@@ -92,29 +88,31 @@ def case_of(data: bytes) -> Case:
 
 
 def check(data: bytes) -> Record:
-    """Everything that must hold for this input; gives its record."""
+    """Check everything that must hold for this input, and return its record."""
     case = case_of(data)
     with applied(case.limits):
-        _check_answer(case)
-        _check_question(read_request(case.request, case.coding), case)
+        _check_response(case)
+        _check_request(CHAT.read_request(case.request, case.coding), case)
         record = make_record(case.captured(), "recorder-1", REDACTOR)
     assert set(record.row) == {column.name for column in EXCHANGES.columns}
     assert record.row["outcome"] in OUTCOMES
-    for column in EXCHANGES.columns:
-        assert _is_storable(record.row[column.name], column.kind), column.name
+    _check_columns({**record.row})
     return record
 
 
-def _check_answer(case: Case) -> None:
-    whole = _read([case.response], case)
-    wanted = said(whole)
-    assert said(_read(case.pieces, case)) == wanted
-    assert said(_read([bytes((byte,)) for byte in case.response], case)) == wanted
-    columns = flatten_completion(whole.completion)
-    assert exact(rebuild_completion(columns)) == exact(whole.completion)
+def _check_columns(columns: JsonObject) -> None:
     for column in EXCHANGES.columns:
-        if column.name in columns:
-            assert _is_storable(columns[column.name], column.kind), column.name
+        assert _is_storable(columns.get(column.name), column.kind), column.name
+
+
+def _check_response(case: Case) -> None:
+    whole = _read([case.response], case)
+    wanted = without_times(whole)
+    assert without_times(_read(case.pieces, case)) == wanted
+    assert without_times(_read([bytes((byte,)) for byte in case.response], case)) == wanted
+    columns = CHAT.flatten(whole.completion)
+    assert exact(CHAT.rebuild_response(columns)) == exact(whole.completion)
+    _check_columns({**columns})
 
 
 def _read(pieces: list[bytes], case: Case) -> ParsedResponse:
@@ -124,9 +122,8 @@ def _read(pieces: list[bytes], case: Case) -> ParsedResponse:
     )
 
 
-def _check_question(question: ParsedRequest, case: Case) -> None:
-    stored = {content.content_id: content for content in question.contents}
-    for content in question.contents:
+def _check_request(request: ParsedRequest, case: Case) -> None:
+    for content in request.contents:
         assert loads(content.json) is not NOT_JSON
         for text in (content.role, content.text, content.json, content.media_type):
             assert _is_storable(text, "text"), text
@@ -134,20 +131,13 @@ def _check_question(question: ParsedRequest, case: Case) -> None:
     sent = loads(case.request)
     if case.coding or not isinstance(sent, dict):
         return
-    columns = question.columns
-    rebuilt = loads(columns["request_params"])
-    if (ids := columns.get("message_ids")) is not None:
-        messages = [loads(stored[content_id].json) for content_id in ids]
-        rebuilt["messages"] = restore(messages, lambda payload_id: loads(stored[payload_id].json))
-    for name in ("tools", "functions"):
-        if (content_id := columns.get(f"{name}_id")) is not None:
-            rebuilt[name] = loads(stored[content_id].json)
-    # Two messages that differ in the spelling of a number are one content.
-    assert canonical(rebuilt) == canonical(sent)
+    stored = {content.content_id: loads(content.json) for content in request.contents}
+    # Two messages that differ only in the spelling of a number are stored as one.
+    assert canonical(CHAT.rebuild_request(request.columns, stored.get)) == canonical(sent)
 
 
 def _is_storable(value: Any, kind: str) -> bool:
-    """Whether a column of this kind takes the value as it is."""
+    """Whether a column of this kind can hold the value unchanged."""
     return value is None or all(_FITS[type(part)](part, kind) for part in _parts(value))
 
 
@@ -178,7 +168,7 @@ _FITS: dict[type, Callable[[Any, str], bool]] = {
 
 
 def _damaged(body: bytes, place: int) -> bytes:
-    """The body with a wrong byte at a place that counts from its end; 0 does no damage."""
+    """Return the body with one wrong byte, at a place counted from its end; 0 changes nothing."""
     if not 0 < place <= len(body):
         return body
     at = len(body) - place

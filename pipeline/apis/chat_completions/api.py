@@ -5,9 +5,10 @@ https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
+from ...rows import CompletionColumns, TokenColumns
 from ...wire.event_stream import encode_event
 from ...wire.json_text import JsonObject, dumps
 from ...wire.redaction import Redactor
@@ -40,7 +41,7 @@ class ChatCompletions:
     def read_request(self, body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> ParsedRequest:
         return request.read_request(body, content_encoding, redactor)
 
-    def rebuild_request(self, row: JsonObject, content_of: ContentOf) -> Any:
+    def rebuild_request(self, row: Mapping[str, Any], content_of: ContentOf) -> Any:
         return request.rebuild_request(row, content_of)
 
     def is_response(self, payload: Any) -> TypeGuard[JsonObject]:
@@ -69,16 +70,16 @@ class ChatCompletions:
     def assembler(self) -> Assembler:
         return ChatAssembler()
 
-    def flatten(self, completion: JsonObject | None) -> JsonObject:
+    def flatten(self, completion: JsonObject | None) -> CompletionColumns:
         return columns.flatten_completion(completion)
 
-    def rebuild_response(self, row: JsonObject) -> JsonObject | None:
+    def rebuild_response(self, row: Mapping[str, Any]) -> JsonObject | None:
         return columns.rebuild_completion(row)
 
     def usage(self, completion: JsonObject | None) -> Any:
         return usage_of(completion)
 
-    def token_counts(self, usage: Any) -> dict[str, int | None]:
+    def token_counts(self, usage: Any) -> TokenColumns:
         return token_counts(usage)
 
     def answer_keys(self, request: ParsedRequest, completion: JsonObject | None) -> list[int] | None:

@@ -1,43 +1,31 @@
-"""Reads a request body into the columns that describe what was asked, and the content it carries.
+"""Reads a request body into the columns that describe it and the content that it carries.
 
-Messages and tools go to `content`, once each, since a conversation sends all of its history with every turn. What a
-parameter means is the provider's business: a value of an unexpected type leaves its column empty, and stays in
+Messages and tools go to `content`, each once, because a conversation repeats all of its history with every request.
+Only the provider knows what a parameter means: a value of an unexpected type leaves its column empty, and stays in
 `request_params`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from ...rows import RequestColumns, all_null
 from ...wire.base64_payloads import Payload, body_text, extract, restore
 from ...wire.content_coding import ContentDecoder, whole_limit
-from ...wire.json_text import content_hash, dumps, loads, storable
+from ...wire.json_text import JsonObject, content_hash, dumps, loads, storable
 from ...wire.redaction import Redactor
-from ..base import Content, ContentOf, ParsedRequest
+from ..base import Content, ContentOf, History, ParsedRequest
 from .conversation import read_history
 
-# Column -> type; the field has the column's name.
-_PARAMETERS: dict[str, type] = {
-    "model": str,
-    "stream": bool,
-    "n": int,
-    "temperature": float,
-    "top_p": float,
-    "max_tokens": int,
-    "max_completion_tokens": int,
-    "seed": int,
-    "reasoning_effort": str,
-    "service_tier": str,
-    "user": str,
-}
 # Fields that `content` keeps: field -> column of its id.
 _LISTS = {"tools": "tools_id", "functions": "functions_id"}
 
-# What a float cannot hold is nobody's temperature.
+# A larger number does not fit into a float, and no parameter has such a value.
 MAX_NUMBER = 10**300
 
-#: Left out of `request_fingerprint`: how the answer is delivered, and who asks. None changes what is answered.
+#: Left out of `request_fingerprint`: how the response is delivered, and for whom. None of them changes the response.
 VOLATILE_FIELDS = (
     "stream",
     "stream_options",
@@ -50,52 +38,35 @@ VOLATILE_FIELDS = (
 
 
 def read_request(body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> ParsedRequest:
-    """Read a request body, whole or as much of it as there is; with a redactor, less the credentials in it."""
+    """Read a request body or its beginning; a redactor replaces the credentials in it."""
     decoder = ContentDecoder(content_encoding, limit=whole_limit(len(body)))
     data = b"".join(decoder.feed(body))
     payload = loads(data)
     if not isinstance(payload, dict):
         text = body_text(data if decoder.problem is None else body)
         text = redactor.text(text) if redactor else text
-        return ParsedRequest({"request_text": text or None}, (), None, decoder.problem)
+        return ParsedRequest({**all_null(RequestColumns), "request_text": text or None}, (), None, decoder.problem)
     if redactor is not None:
         payload = redactor.value(payload)
-    columns = _parameters(payload)
-    contents: list[Content] = []
-    payloads: list[Payload] = []
-    history = None
-    if isinstance(messages := payload.get("messages"), list):
-        kept = []
-        for message in messages:
-            without_payloads, found = extract(message)
-            kept.append(without_payloads)
-            payloads += found
-        contents = list(map(_message, kept))
-        columns |= _message_columns(messages, contents)
-        history = read_history(kept, columns["message_ids"])
-        columns["history_keys"] = history.keys
-    ids: dict[str, Any] = (
-        {"messages": [content.content_id for content in contents]} if isinstance(messages, list) else {}
-    )
-    for name, column in _LISTS.items():
-        if isinstance(payload.get(name), list):
-            content = _list(name, payload[name])
-            columns[column] = ids[name] = content.content_id
-            contents.append(content)
-    columns["tool_count"] = sum(len(payload[name]) for name in _LISTS if isinstance(payload.get(name), list))
+    return _read_object(payload, decoder.problem)
+
+
+def _read_object(payload: JsonObject, problem: str | None) -> ParsedRequest:
+    messages = payload.get("messages")
+    messages = messages if isinstance(messages, list) else None
+    stored, payloads = _without_payloads(messages or [])
+    contents = [_message(message) for message in stored]
+    ids: dict[str, Any] = {} if messages is None else {"messages": [content.content_id for content in contents]}
+    history = None if messages is None else read_history(stored, ids["messages"])
+    lists = {name: _list(name, payload[name]) for name in _LISTS if isinstance(payload.get(name), list)}
+    ids |= {name: content.content_id for name, content in lists.items()}
+    columns = _columns(payload, messages, contents, ids, history)
     columns["payload_count"] = len(payloads)
-    # Of what `content` holds its hash is enough.
-    columns["request_fingerprint"] = content_hash(
-        {name: value for name, value in (payload | ids).items() if name not in VOLATILE_FIELDS}
-    )
-    return ParsedRequest(columns, (*contents, *map(_payload, payloads)), history, decoder.problem)
+    return ParsedRequest(columns, (*contents, *lists.values(), *map(_payload, payloads)), history, problem)
 
 
-def rebuild_request(columns: dict[str, Any], content_of: ContentOf) -> Any:
-    """The request that `read_request` read, as JSON or as its text where it was none.
-
-    `content_of` gives the value of what `content` keeps by its id, None where it is missing.
-    """
+def rebuild_request(columns: Mapping[str, Any], content_of: ContentOf) -> Any:
+    """Return the request that `read_request` read, as JSON, or as its text where it was no JSON object."""
     if columns["request_params"] is None:
         return columns["request_text"]
     request = loads(columns["request_params"])
@@ -107,34 +78,64 @@ def rebuild_request(columns: dict[str, Any], content_of: ContentOf) -> Any:
     return request
 
 
-def _parameters(payload: dict[str, Any]) -> dict[str, Any]:
-    columns = {name: _typed(payload.get(name), kind) for name, kind in _PARAMETERS.items()}
+def _without_payloads(messages: list[Any]) -> tuple[list[Any], list[Payload]]:
+    stored = []
+    payloads: list[Payload] = []
+    for message in messages:
+        without_payloads, found = extract(message)
+        stored.append(without_payloads)
+        payloads += found
+    return stored, payloads
+
+
+def _columns(
+    payload: JsonObject,
+    messages: list[Any] | None,
+    contents: list[Content],
+    ids: dict[str, Any],
+    history: History | None,
+) -> RequestColumns:
+    """Return the columns of a request; `ids` has the ids of its fields that `content` keeps."""
     tool_choice = payload.get("tool_choice")
-    columns["tool_choice"] = dumps(tool_choice) if isinstance(tool_choice, dict | list) else _typed(tool_choice, str)
-    columns["response_format_type"] = _typed(_member(payload, "response_format", "type"), str)
-    columns["include_usage"] = _typed(_member(payload, "stream_options", "include_usage"), bool)
-    kept_elsewhere = [name for name in ("messages", *_LISTS) if isinstance(payload.get(name), list)]
-    columns["request_params"] = dumps({name: v for name, v in payload.items() if name not in kept_elsewhere})
-    return columns
-
-
-def _message_columns(messages: list[Any], contents: list[Content]) -> dict[str, Any]:
-    parts = [part for message in messages for part in _parts(message)]
-    kinds = {kind for part in parts if isinstance(kind := part.get("type"), str)}
-    ids = [content.content_id for content in contents]
+    parts = [part for message in messages or [] for part in _parts(message)]
+    types = {kind for part in parts if isinstance(kind := part.get("type"), str)}
+    # The hash is enough for what `content` holds.
+    fingerprinted = {name: value for name, value in (payload | ids).items() if name not in VOLATILE_FIELDS}
     return {
-        "message_ids": ids,
-        "message_count": len(messages),
-        "content_part_count": len(parts),
-        "content_part_types": sorted(storable(kind) for kind in kinds),
-        "prompt_characters": sum(len(content.text or "") for content in contents),
-        "messages_fingerprint": content_hash(ids),
+        "model": _text(payload.get("model")),
+        "stream": _flag(payload.get("stream")),
+        "n": _integer(payload.get("n")),
+        "temperature": _number(payload.get("temperature")),
+        "top_p": _number(payload.get("top_p")),
+        "max_tokens": _integer(payload.get("max_tokens")),
+        "max_completion_tokens": _integer(payload.get("max_completion_tokens")),
+        "seed": _integer(payload.get("seed")),
+        "reasoning_effort": _text(payload.get("reasoning_effort")),
+        "service_tier": _text(payload.get("service_tier")),
+        "tool_choice": dumps(tool_choice) if isinstance(tool_choice, dict | list) else _text(tool_choice),
+        "response_format_type": _text(_member(payload, "response_format", "type")),
+        "user": _text(payload.get("user")),
+        "include_usage": _flag(_member(payload, "stream_options", "include_usage")),
+        "request_params": dumps({name: value for name, value in payload.items() if name not in ids}),
+        "request_text": None,
+        "message_ids": ids.get("messages"),
+        "tools_id": ids.get("tools"),
+        "functions_id": ids.get("functions"),
+        "message_count": None if messages is None else len(messages),
+        "tool_count": sum(len(payload[name]) for name in _LISTS if name in ids),
+        "content_part_count": None if messages is None else len(parts),
+        "content_part_types": None if messages is None else sorted(storable(kind) for kind in types),
+        "payload_count": None,
+        "prompt_characters": None if messages is None else sum(len(content.text or "") for content in contents),
+        "request_fingerprint": content_hash(fingerprinted),
+        "messages_fingerprint": None if messages is None else content_hash(ids["messages"]),
+        "history_keys": None if history is None else history.keys,
     }
 
 
 def _message(message: Any) -> Content:
     role = message.get("role") if isinstance(message, dict) else None
-    return Content(content_hash(message), "message", _typed(role, str), storable(plain_text(message)), dumps(message))
+    return Content(content_hash(message), "message", _text(role), storable(plain_text(message)), dumps(message))
 
 
 def _payload(payload: Payload) -> Content:
@@ -146,7 +147,7 @@ def _list(name: str, values: list[Any]) -> Content:
 
 
 def plain_text(message: Any) -> str:
-    """The text of a message, its parts joined by line ends; empty for a message without any."""
+    """Return the text of a message, its parts joined by line ends; empty for a message without text."""
     if not isinstance(message, dict):
         return ""
     content = message.get("content")
@@ -155,24 +156,30 @@ def plain_text(message: Any) -> str:
     return "\n".join(part["text"] for part in _parts(message) if isinstance(part.get("text"), str))
 
 
-def _parts(message: Any) -> list[dict[str, Any]]:
+def _parts(message: Any) -> list[JsonObject]:
     content = message.get("content") if isinstance(message, dict) else None
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
-def _member(payload: dict[str, Any], name: str, member: str) -> Any:
+def _member(payload: JsonObject, name: str, member: str) -> Any:
     value = payload.get(name)
     return value.get(member) if isinstance(value, dict) else None
 
 
-def _typed(value: Any, kind: type) -> Any:
-    """The value where it is of the column's type, else None."""
-    if kind is float:
-        is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-        return float(value) if is_number and -MAX_NUMBER < value < MAX_NUMBER else None
-    if kind is int:
-        fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-        return value if fits else None
-    if kind is str:
-        return storable(value) if isinstance(value, str) else None
-    return value if isinstance(value, kind) else None
+def _text(value: Any) -> str | None:
+    """Return the value if it is text, as a column can hold it. The functions below do the same for other types."""
+    return storable(value) if isinstance(value, str) else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _integer(value: Any) -> int | None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return value if fits else None
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return float(value) if is_number and -MAX_NUMBER < value < MAX_NUMBER else None

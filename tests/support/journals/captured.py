@@ -7,6 +7,8 @@ from typing import Any
 
 from tapeline.pipeline.apis.base import Chunk
 from tapeline.pipeline.records.captured import CapturedExchange
+from tapeline.pipeline.records.record import make_record
+from tapeline.pipeline.wire.redaction import Redactor
 
 EVENT_STREAM = [["content-type", "text/event-stream"]]
 JSON_HEADERS = [["content-type", "application/json"]]
@@ -67,10 +69,15 @@ def captured(
             **(answer or {}),
         }
     return CapturedExchange(
-        "e1",
-        json.loads(json.dumps(about | head)),
-        json.loads(json.dumps(answered)),
-        json.loads(json.dumps(ending)),
-        [(1, request)],
-        chunks,
+        exchange_id="e1",
+        head=json.loads(json.dumps(about | head)),
+        answer=json.loads(json.dumps(answered)),
+        ending=json.loads(json.dumps(ending)),
+        request=[(1, request)],
+        response=chunks,
     )
+
+
+def row_of(exchange: CapturedExchange, redactor: Redactor | None = None) -> dict[str, Any]:
+    """Return the row that an exchange becomes, for tests that read columns by names they compute."""
+    return {**make_record(exchange, "r1", redactor).row}

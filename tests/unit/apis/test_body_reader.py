@@ -1,14 +1,24 @@
-"""The reader knows no API: here it reads one whose streams are lines of JSON without an end marker, as Ollama's are."""
+"""The reader reads any bytes, however they are cut, and it assumes nothing of an API.
+
+The API here streams lines of JSON without an end marker, as Ollama does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from tapeline.pipeline.apis.base import DeltaText
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.journals.strategies import any_body, cuts, edited, edits, examples, pieces
+from tests.support.journals.streams import CHAT, CODINGS, without_times
+from tests.support.machine.limits import LIMITS, Limits, applied
+
+from tapeline.pipeline.apis.base import DeltaText, ParsedResponse
 from tapeline.pipeline.apis.body_reader import read_response
 from tapeline.pipeline.apis.chat_completions.api import ChatCompletions
 from tapeline.pipeline.apis.stream_formats import StreamFormat
+from tapeline.pipeline.wire.content_coding import ContentDecoder
 from tapeline.pipeline.wire.event_stream import ServerSentEvent
 from tapeline.pipeline.wire.json_text import JsonObject
 
@@ -102,3 +112,27 @@ def test_a_whole_body() -> None:
     assert not response.streamed
     assert response.completion == {"text": "Yes.", "done": True}
     assert response.finished
+
+
+content_type = st.sampled_from(["text/event-stream", "Text/Event-Stream; charset=utf-8", "application/json", "", "\0"])
+
+
+@examples
+@given(any_body, content_type, st.sampled_from(sorted(CODINGS)), edits, cuts, st.sampled_from(LIMITS))
+def test_any_body_is_read_the_same_however_it_is_cut(
+    body: bytes, content_type: str, coding: str, edits: list[tuple[int, int, bytes]], cuts: list[int], limits: Limits
+) -> None:
+    sent = edited(CODINGS[coding](body), edits if coding else [])
+
+    def read(chunks: list[bytes]) -> ParsedResponse:
+        numbered = list(enumerate(chunks))
+        with applied(limits):
+            return read_response(
+                CHAT, numbered, content_type=content_type, content_encoding=coding, limit=limits.decoded
+            )
+
+    whole = read([sent])
+    assert without_times(read(pieces(sent, cuts))) == without_times(whole)
+    assert without_times(read([sent[at : at + 1] for at in range(len(sent))])) == without_times(whole)
+    if any(ContentDecoder(coding).feed(sent)) and not whole.problems:
+        assert (whole.completion, whole.error, whole.text) != (None, None, None)

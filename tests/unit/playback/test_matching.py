@@ -35,7 +35,7 @@ def incoming(body: Any, host: str = HOST, path: str = PATH) -> IncomingRequest:
 
 def recorded(exchange_id: str, body: Any, **head: Any) -> RecordedRequest:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return recorded_request(make_record(captured(request=data, **head), "r").row | {"exchange_id": exchange_id})
+    return recorded_request({**make_record(captured(request=data, **head), "r").row, "exchange_id": exchange_id})
 
 
 def match(requests: RecordedRequests, body: Any, **where: str) -> str | None:
@@ -82,7 +82,7 @@ def test_a_body_that_is_not_json_is_matched_by_its_text() -> None:
 def test_a_request_with_a_credential_is_found_under_any_salt() -> None:
     body = request(f"My token is {SECRET}", metadata={"api_key": "k-1"})
     redactor = Redactor(b"salt of another machine")
-    row = make_record(captured(request=json.dumps(body).encode()), "r", redactor).row
+    row = {**make_record(captured(request=json.dumps(body).encode()), "r", redactor).row}
     kept = redactor.value(body)
     assert SECRET not in dumps(kept)
     requests = RecordedRequests([recorded_request(row, unsalted(dumps(kept)))])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.journals.captured import EVENT_STREAM, IN_ORDER, STOPPED, broken_off, captured
-from tests.unit.apis.chat_completions.test_stream import STREAMS, exact, expected
+from tests.support.journals.streams import STREAMS, exact, expected
 
 from tapeline.pipeline.apis.chat_completions.columns import rebuild_completion
 from tapeline.pipeline.playback.response_plan import ResponsePlan, plan_response
@@ -34,7 +34,7 @@ CHUNKS = (
 
 
 def row_of(*body: bytes, request: bytes = ASKS_STREAM, **more: Any) -> dict[str, Any]:
-    return make_record(captured(*body, request=request, **({"headers": EVENT_STREAM} | more)), "r").row
+    return {**make_record(captured(*body, request=request, **({"headers": EVENT_STREAM} | more)), "r").row}
 
 
 def plan_of(row: dict[str, Any], *, stream: bool = True, usage: bool = False) -> ResponsePlan:

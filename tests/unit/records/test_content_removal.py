@@ -1,4 +1,4 @@
-"""What is sealed of credentials in bodies, and of recordings that are to keep no text."""
+"""Credentials in bodies, and recordings that are to keep no text: what reaches the dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.support.journals.captured import JSON_HEADERS, captured
+from tests.support.journals.captured import JSON_HEADERS, captured, row_of
 from tests.support.journals.journals import MadeUp, make_journal, recording, write_exchanges
 from tests.support.processes.recorder import query
 
@@ -40,12 +40,12 @@ def event(delta: dict[str, Any]) -> bytes:
 
 def test_a_credential_split_over_events_is_replaced() -> None:
     events = [event({"content": part}) for part in ("Your key is ", SECRET[:9], SECRET[9:20], SECRET[20:], ".")]
-    record = make_record(captured(*events, b"data: [DONE]\n\n", request=request("?")), "r", Redactor(SALT))
-    assert record.row["choices"][0]["content"] == f"Your key is {NAME}."
-    assert (record.row["request_redactions"], record.row["response_redactions"]) == (0, 1)
+    row = row_of(captured(*events, b"data: [DONE]\n\n", request=request("?")), Redactor(SALT))
+    assert row["choices"][0]["content"] == f"Your key is {NAME}."
+    assert (row["request_redactions"], row["response_redactions"]) == (0, 1)
 
 
-def test_credentials_in_a_request_are_replaced_wherever_they_stand() -> None:
+def test_credentials_are_replaced_anywhere_in_a_request() -> None:
     tools = [{"type": "mcp", "headers": {"Authorization": "anything at all"}, "url": f"https://h/?t={TOKEN}"}]
     body = request(f"use {SECRET}", tools=tools, api_key="hunter2", metadata={"note": TOKEN}, user=SECRET)
     record = make_record(captured(request=body), "r", Redactor(SALT))
@@ -55,33 +55,33 @@ def test_credentials_in_a_request_are_replaced_wherever_they_stand() -> None:
     assert record.row["request_redactions"] == 6
     assert record.row["user"] == NAME
     assert record.contents[0].text == f"use {NAME}"
-    # The same request has the same fingerprint, since the same credential has the same name.
+    # The same credential has the same name, so the same request has the same fingerprint.
     again = make_record(captured(request=body), "r", Redactor(SALT)).row
     assert again["request_fingerprint"] == record.row["request_fingerprint"]
 
 
-def test_a_body_that_is_no_json_is_looked_through() -> None:
+def test_a_body_that_is_no_json_is_searched() -> None:
     record = make_record(captured(f"<p>{TOKEN}</p>".encode(), request=SECRET.encode()), "r", Redactor(SALT))
     assert record.row["request_text"] == NAME
     assert record.row["response_text"] == f"<p>{TOKEN_NAME}</p>"
 
 
-def test_an_error_that_repeats_the_requests_credential_does_not_keep_it() -> None:
-    """It may be no known format: all that is left of it are its length and its keyed hash."""
+def test_the_requests_credential_is_replaced_in_an_error() -> None:
+    """Its format may be unknown: only its length and its keyed hash are kept to find it by."""
     secret = "my-own-key.17"
     error = json.dumps({"error": {"message": f"Incorrect API key provided: {secret}.", "type": "auth"}}).encode()
     exchange = captured(
         error, status=401, headers=JSON_HEADERS, credentials=[[len(secret), keyed_hash(secret, SALT)], [3, "0"]]
     )
-    row = make_record(exchange, "r", Redactor(SALT)).row
+    row = row_of(exchange, Redactor(SALT))
     name = f"[redacted:credential:{keyed_hash(secret, SALT)[:8]}]"
     assert row["error_message"] == f"Incorrect API key provided: {name}."
     assert secret not in row["error_raw"]
     assert row["response_redactions"] == 1
 
 
-def test_without_redaction_bodies_stay_as_they_were() -> None:
-    row = make_record(captured(event({"content": SECRET}), request=request(TOKEN)), "r").row
+def test_without_redaction_bodies_stay_as_they_are() -> None:
+    row = row_of(captured(event({"content": SECRET}), request=request(TOKEN)))
     assert row["choices"][0]["content"] == SECRET
     assert (row["request_redactions"], row["response_redactions"]) == (None, None)
 
@@ -109,17 +109,18 @@ CALL = {"index": 0, "id": TEXT, "type": "function", "function": {"name": TEXT, "
 )
 def test_a_record_without_content_has_no_text_and_all_figures(response: bytes, status: int) -> None:
     exchange = captured(response, status=status, request=EVERYWHERE)
-    whole, bare = make_record(exchange, "r"), without_content(make_record(exchange, "r"))
-    assert TEXT not in repr(bare.row)
-    assert TEXT in repr(whole.row)
-    assert bare.row["content_kept"] is False
+    whole = row_of(exchange)
+    bare: dict[str, Any] = {**without_content(make_record(exchange, "r1")).row}
+    assert TEXT not in repr(bare)
+    assert TEXT in repr(whole)
+    assert bare["content_kept"] is False
     kept = (
         "model", "message_ids", "tools_id", "request_fingerprint", "prompt_characters", "outcome", "event_sizes",
         "event_offsets_us", "request_bytes", "response_bytes", "prompt_tokens", "error_type", "history_keys",
     )  # fmt: skip
-    assert {name: bare.row[name] for name in kept} == {name: whole.row[name] for name in kept}
-    assert len(bare.row["reassembly_problems"]) == len(whole.row["reassembly_problems"])
-    for choice, other in zip(bare.row["choices"] or [], whole.row["choices"] or [], strict=True):
+    assert {name: bare[name] for name in kept} == {name: whole[name] for name in kept}
+    assert len(bare["reassembly_problems"]) == len(whole["reassembly_problems"])
+    for choice, other in zip(bare["choices"] or [], whole["choices"] or [], strict=True):
         assert choice["finish_reason"] == other["finish_reason"]
         assert len(choice["tool_calls"] or []) == len(other["tool_calls"] or [])
 
@@ -135,7 +136,7 @@ def test_every_column_is_still_there() -> None:
     ("about", "text"),
     [({}, NAME), ({"redact": "none"}, SECRET), ({"redact_patterns": '["Hell."]'}, NAME), ({"content": "none"}, None)],
 )
-def test_a_journal_says_what_is_to_be_kept(data: Path, about: dict[str, str], text: str | None) -> None:
+def test_the_journal_decides_how_much_is_kept(data: Path, about: dict[str, str], text: str | None) -> None:
     directory = DataDirectory(data)
     directory.create()
     directory.salt.write_text(SALT.hex(), "ascii")
@@ -151,7 +152,7 @@ def test_a_journal_says_what_is_to_be_kept(data: Path, about: dict[str, str], te
 
 
 @pytest.mark.parametrize("about", [{}, {"content": "none", "redact": "none"}])
-def test_nothing_is_left_of_it_while_the_recorder_goes_on(data: Path, about: dict[str, str]) -> None:
+def test_no_file_has_the_text_while_the_recorder_runs(data: Path, about: dict[str, str]) -> None:
     directory = DataDirectory(data)
     with recording(data, **about) as writer:
         write_exchanges(writer, [MadeUp(content=SECRET + " " * size, text=TOKEN) for size in (1, 10_000)])
@@ -167,7 +168,7 @@ def test_nothing_is_left_of_it_while_the_recorder_goes_on(data: Path, about: dic
 
 @pytest.mark.parametrize("loaded_between", [True, False])
 @pytest.mark.parametrize("order", [("none", "all"), ("all", "none")])
-def test_what_another_recording_has_with_its_text_is_not_hidden(
+def test_text_that_another_recording_kept_stays_readable(
     data: Path, order: tuple[str, str], loaded_between: bool
 ) -> None:
     for number, content in enumerate(order):
@@ -179,5 +180,5 @@ def test_what_another_recording_has_with_its_text_is_not_hidden(
     ]
 
 
-def test_an_empty_credential_is_nowhere() -> None:
+def test_an_empty_credential_is_found_nowhere() -> None:
     assert Redactor(SALT).without("abc", (Credential(0, keyed_hash("", SALT)),)) == "abc"

@@ -1,4 +1,4 @@
-"""How an exchange ended, from what was seen of both sides."""
+"""The outcome of an exchange, from what was seen of both sides."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import gzip
 import json
 
 import pytest
-from tests.support.journals.captured import IN_ORDER, JSON_HEADERS, STOPPED, broken_off, captured
+from tests.support.journals.captured import IN_ORDER, JSON_HEADERS, STOPPED, broken_off, captured, row_of
 
 from tapeline.pipeline.dataset.schema import OUTCOMES
 from tapeline.pipeline.records.captured import CapturedExchange
-from tapeline.pipeline.records.record import make_record
 
 PART = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -27,9 +26,9 @@ CANCELLED = broken_off(server_connected=True, error="stream reset by the client 
 RESET = broken_off(server_connected=True, error="stream reset by the server (INTERNAL_ERROR)")
 CANCELLED_BY_SERVER = broken_off(server_connected=True, error="stream reset by the server (CANCEL)")
 RESET_BY_CLIENT = broken_off(server_connected=True, error="stream reset by the client (STREAM_CLOSED)")
-# mitmproxy without our mends: of both sides it says that it was the client.
-CANCELLED_BY_SOMEBODY = broken_off(server_connected=True, error="stream reset by client (CANCEL)")
-RESET_BY_SOMEBODY = broken_off(server_connected=True, error="stream reset by client (INTERNAL_ERROR)")
+# mitmproxy without our fixes writes "by client" for either side.
+CANCELLED_BY_EITHER = broken_off(server_connected=True, error="stream reset by client (CANCEL)")
+RESET_BY_EITHER = broken_off(server_connected=True, error="stream reset by client (INTERNAL_ERROR)")
 LEFT_BEFORE_CONNECT = broken_off(client_connected=False, server_reached=False, error="Client disconnected.")
 
 CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
@@ -38,9 +37,9 @@ CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
         ("finished without [DONE]", captured(PART, FINISH)),
         ("[DONE] without finish reason", captured(PART, DONE)),
         ("no stream", captured(COMPLETION, headers=JSON_HEADERS)),
-        ("an answer of another kind", captured(b'{"object":"speech","speech":{}}', headers=JSON_HEADERS)),
+        ("a response of another kind", captured(b'{"object":"speech","speech":{}}', headers=JSON_HEADERS)),
         ("client left after [DONE]", captured(PART, FINISH, DONE, ending=CLIENT_GONE)),
-        ("client left after [DONE] alone said it", captured(PART, DONE, ending=CLIENT_GONE)),
+        ("client left after [DONE] without finish reason", captured(PART, DONE, ending=CLIENT_GONE)),
         ("client left after the finish reason", captured(PART, FINISH, ending=CLIENT_GONE)),
         ("server left after [DONE]", captured(PART, FINISH, DONE, ending=SERVER_GONE)),
         ("recorder stopped after [DONE]", captured(PART, FINISH, DONE, ending=STOPPED)),
@@ -61,9 +60,9 @@ CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
         ("event", captured(PART, ERROR)),
         ("event, then [DONE]", captured(PART, ERROR, DONE)),
         ("event at once", captured(ERROR)),
-        ("client left when it read it", captured(PART, ERROR, ending=CLIENT_GONE)),
-        ("server left when it had said it", captured(PART, ERROR, ending=SERVER_GONE)),
-        ("event in words", captured(PART, b"event: error\ndata: overloaded\n\n")),
+        ("client left after it", captured(PART, ERROR, ending=CLIENT_GONE)),
+        ("server left after it", captured(PART, ERROR, ending=SERVER_GONE)),
+        ("event of plain text", captured(PART, b"event: error\ndata: overloaded\n\n")),
         ("JSON", captured(b'{"detail":"no"}', headers=JSON_HEADERS)),
         ("JSON as event stream", captured(b'{"error":"no"}')),
         ("JSON beside choices", captured(b'{"choices":[],"error":{"code":5}}', headers=JSON_HEADERS)),
@@ -85,27 +84,27 @@ CASES: dict[str, list[tuple[str, CapturedExchange]]] = {
     ],
     "client_aborted": [
         ("within the stream", captured(PART, ending=CLIENT_GONE)),
-        ("before the answer", captured(status=None, ending=CLIENT_GONE)),
+        ("before the response", captured(status=None, ending=CLIENT_GONE)),
         ("before the server was reached", captured(status=None, ending=LEFT_BEFORE_CONNECT)),
         ("stream cancelled", captured(PART, ending=CANCELLED)),
         ("stream reset by the client", captured(PART, ending=RESET_BY_CLIENT)),
-        ("stream cancelled, by mitmproxy alone", captured(PART, ending=CANCELLED_BY_SOMEBODY)),
+        ("stream cancelled, by mitmproxy alone", captured(PART, ending=CANCELLED_BY_EITHER)),
         ("within the JSON", captured(COMPLETION[:-5], headers=JSON_HEADERS, ending=CLIENT_GONE)),
     ],
     "upstream_aborted": [
         ("within the stream", captured(PART, ending=SERVER_GONE)),
-        ("before the answer", captured(status=None, ending=SERVER_GONE)),
+        ("before the response", captured(status=None, ending=SERVER_GONE)),
         ("stream reset", captured(PART, ending=RESET)),
         ("stream cancelled by the server", captured(PART, ending=CANCELLED_BY_SERVER)),
-        ("stream reset, by mitmproxy alone", captured(PART, ending=RESET_BY_SOMEBODY)),
+        ("stream reset, by mitmproxy alone", captured(PART, ending=RESET_BY_EITHER)),
         ("within the JSON", captured(COMPLETION[:-5], headers=JSON_HEADERS, ending=SERVER_GONE)),
     ],
     "unreachable": [("refused", captured(status=None, ending=NOT_REACHED))],
     "recorder_stopped": [
         ("within the stream", captured(PART, ending=STOPPED)),
         ("killed within the stream", captured(PART, ending=None)),
-        ("killed before the answer", captured(status=None, ending=None)),
-        ("stopped before the answer", captured(status=None, ending=STOPPED)),
+        ("killed before the response", captured(status=None, ending=None)),
+        ("stopped before the response", captured(status=None, ending=STOPPED)),
     ],
 }
 
@@ -119,7 +118,7 @@ def test_every_outcome_has_cases() -> None:
     [pytest.param(outcome, case, id=f"{outcome}: {name}") for outcome in CASES for name, case in CASES[outcome]],
 )
 def test_outcome(outcome: str, exchange: CapturedExchange) -> None:
-    assert make_record(exchange, "r1").row["outcome"] == outcome
+    assert row_of(exchange)["outcome"] == outcome
 
 
 @pytest.mark.parametrize(
@@ -134,8 +133,8 @@ def test_outcome(outcome: str, exchange: CapturedExchange) -> None:
         (captured(PART, ending=broken_off(error="\ud800")), "\ufffd"),
     ],
 )
-def test_what_is_known_of_why(exchange: CapturedExchange, detail: str | None) -> None:
-    assert make_record(exchange, "r1").row["outcome_detail"] == detail
+def test_the_reason_of_an_outcome(exchange: CapturedExchange, detail: str | None) -> None:
+    assert row_of(exchange)["outcome_detail"] == detail
 
 
 @pytest.mark.parametrize(
@@ -158,21 +157,21 @@ def test_what_is_known_of_why(exchange: CapturedExchange, detail: str | None) ->
     ],
 )
 def test_errors_of_every_shape(body: object, wanted: tuple[str | None, ...]) -> None:
-    row = make_record(captured(json.dumps(body).encode(), status=402, headers=JSON_HEADERS), "r1").row
+    row = row_of(captured(json.dumps(body).encode(), status=402, headers=JSON_HEADERS))
     assert tuple(row[f"error_{name}"] for name in ("type", "code", "message", "param")) == wanted
     assert json.loads(row["error_raw"]) == body
     assert row["response_text"] is None
 
 
-def test_an_error_event_in_words() -> None:
-    row = make_record(captured(b"event: error\ndata: overloaded\n\n"), "r1").row
+def test_an_error_event_that_is_plain_text() -> None:
+    row = row_of(captured(b"event: error\ndata: overloaded\n\n"))
     assert (row["error_message"], row["error_raw"]) == ("overloaded", '"overloaded"')
 
 
 def test_without_an_error_the_columns_are_empty() -> None:
-    row = make_record(captured(PART, FINISH), "r1").row
+    row = row_of(captured(PART, FINISH))
     assert {row[f"error_{name}"] for name in ("type", "code", "message", "param", "raw")} == {None}
 
 
-def test_how_ended_in_order_is_written() -> None:
-    assert make_record(captured(PART, FINISH, ending=IN_ORDER), "r1").row["ended_us"] == 900
+def test_an_exchange_that_ended_in_order_has_its_end_time() -> None:
+    assert row_of(captured(PART, FINISH, ending=IN_ORDER))["ended_us"] == 900

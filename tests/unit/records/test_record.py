@@ -1,4 +1,4 @@
-"""From an exchange's bytes to its row: every column filled, nothing too odd for a Parquet file."""
+"""From an exchange's bytes to its row: every column is filled, and every value fits into a Parquet file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from tests.support.journals.captured import JSON_HEADERS, STARTED_AT_US, captured
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.journals.captured import JSON_HEADERS, STARTED_AT_US, captured, row_of
+from tests.support.journals.strategies import any_body, examples
+from tests.support.journals.streams import CODINGS
 
 from tapeline.pipeline.apis.body_reader import MAX_PROBLEMS
 from tapeline.pipeline.apis.chat_completions.columns import rebuild_completion
@@ -20,7 +24,7 @@ from tapeline.pipeline.dataset.parquet import polars_schema
 from tapeline.pipeline.dataset.schema import EXCHANGES, SCHEMA_VERSION
 from tapeline.pipeline.records.captured import CapturedExchange
 from tapeline.pipeline.records.record import make_record
-from tapeline.pipeline.wire.json_text import loads
+from tapeline.pipeline.wire.json_text import loads, storable
 
 COMPLETION: dict[str, Any] = {
     "id": "c1",
@@ -32,22 +36,19 @@ COMPLETION: dict[str, Any] = {
 }
 
 
-def row_of(exchange: CapturedExchange) -> dict[str, Any]:
-    return make_record(exchange, "r1").row
-
-
-def answered(body: Any, **more: Any) -> dict[str, Any]:
+def row_with(body: Any, **more: Any) -> dict[str, Any]:
+    """The row of an exchange with this JSON as its response."""
     return row_of(captured(json.dumps(body).encode(), headers=JSON_HEADERS, **more))
 
 
 def test_every_column_is_there() -> None:
-    names = [column.name for column in EXCHANGES.columns]
+    names = {column.name for column in EXCHANGES.columns}
     for exchange in (captured(), captured(status=None, ending=None), captured(b"data: [DONE]"), captured(b'{"a":1}')):
-        assert list(row_of(exchange)) == names
+        assert set(row_of(exchange)) == names
 
 
 def test_a_completion() -> None:
-    row = answered(COMPLETION, answer={"connect_us": 3, "tls_us": 4})
+    row = row_with(COMPLETION, answer={"connect_us": 3, "tls_us": 4})
     wanted = {
         "exchange_id": "e1",
         "recorder_id": "r1",
@@ -113,7 +114,7 @@ def test_a_stream() -> None:
         ([{"prompt_tokens": None}, None], None, "reported"),
     ],
 )
-def test_usage_and_where_it_is_from(usages: list[Any], tokens: int | None, source: str) -> None:
+def test_usage_and_its_source(usages: list[Any], tokens: int | None, source: str) -> None:
     row = row_of(captured(*[chunk("a", usage) for usage in usages]))
     assert (row["prompt_tokens"], row["usage_source"]) == (tokens, source)
 
@@ -129,24 +130,24 @@ def test_usage_and_where_it_is_from(usages: list[Any], tokens: int | None, sourc
         ({"log_probs": False}, "false"),
     ],
 )
-def test_log_probabilities_have_one_column_however_they_are_spelled(choice: dict[str, Any], column: str | None) -> None:
+def test_log_probabilities_have_one_column_under_either_name(choice: dict[str, Any], column: str | None) -> None:
     body = {"choices": [choice]}
-    row = answered(body)
+    row = row_with(body)
     assert row["choices"][0]["logprobs"] == column
     assert rebuild_completion(row) == body
 
 
-def test_without_an_answer_nothing_is_made_up() -> None:
+def test_without_a_response_its_columns_are_null() -> None:
     row = row_of(captured(status=None, ending=None))
     known = {name for name, value in row.items() if value not in (None, [])}
     assert {"status_code", "streamed", "first_byte_us", "response_headers_us", "choices"}.isdisjoint(known)
     assert row["usage_source"] == "absent"
     assert row["response_bytes"] == 0
-    # The last thing seen of it: the request's only chunk.
+    # The last bytes that were seen: the request's only chunk.
     assert row["ended_us"] == 1
 
 
-def test_headers_that_come_several_times() -> None:
+def test_repeated_headers() -> None:
     headers = [["content-type", "text/event-stream"], ["content-encoding", "identity"], ["content-encoding", "gzip"]]
     row = row_of(captured(b"broken", headers=headers))
     assert [header["name"] for header in row["response_headers"]].count("content-encoding") == 2
@@ -158,7 +159,7 @@ def test_headers_that_come_several_times() -> None:
     ("coding", "problem"),
     [("gzip", "content coding is broken: "), ("compress", "unknown content coding 'compress'")],
 )
-def test_a_request_that_cannot_be_decoded_is_told(coding: str, problem: str) -> None:
+def test_a_request_that_cannot_be_decoded_is_reported(coding: str, problem: str) -> None:
     headers = [["content-encoding", coding]]
     row = row_of(captured(chunk("a"), request=b"broken", request_headers=headers))
     assert len(row["reassembly_problems"]) == 1
@@ -167,7 +168,7 @@ def test_a_request_that_cannot_be_decoded_is_told(coding: str, problem: str) -> 
     assert row["choices"][0]["content"] == "a"
 
 
-def test_problems_are_told_up_to_a_number() -> None:
+def test_the_number_of_listed_problems_is_limited() -> None:
     row = row_of(captured(b"data: x\n\n" * (MAX_PROBLEMS + 7)))
     assert len(row["reassembly_problems"]) == MAX_PROBLEMS + 1
     assert row["reassembly_problems"][-1] == "7 more problems"
@@ -198,7 +199,7 @@ def test_no_value_is_too_deep(levels: int) -> None:
         assert {row["choices"] is None, row["response_text"] is None, row["error_raw"] is None} == {True, False}
 
 
-# Half of a surrogate pair has no UTF-8; NUL ends a string in C; both are fine in JSON.
+# Half a surrogate pair has no UTF-8 form, and NUL ends a string in C; JSON allows both.
 ODD = "a\0b\ud800c"
 ODD_COMPLETION: dict[str, Any] = {
     "id": ODD,
@@ -287,8 +288,8 @@ def test_odd_completions_come_back_from_parquet(name: str, tmp_path: Path) -> No
     assert rebuild_completion(pl.read_parquet(path).row(0, named=True)) == wanted
 
 
-def test_text_that_cannot_be_stored_is_there_as_far_as_it_can() -> None:
-    """A stream that is cut may end in half a surrogate pair: the rest of its text is no less text."""
+def test_text_with_half_a_surrogate_pair_is_stored_without_it() -> None:
+    """A stream that is cut off may end in half a surrogate pair; the rest of its text is kept."""
     message = {"role": "a", "content": "Hi \ud83d", "reasoning_content": "Hm \ud83d", "refusal": "No \ud83d"}
     completion = {"choices": [{"index": 0, "message": message, "finish_reason": "length\ud83d"}]}
     row = row_of(captured(json.dumps(completion).encode(), headers=JSON_HEADERS))
@@ -303,3 +304,15 @@ def test_odd_contents_are_storable() -> None:
         for content in make_record(exchange, "r1").contents:
             for text in (content.role, content.text, content.json):
                 (text or "").encode("utf-8")
+
+
+@examples
+@given(any_body, any_body, st.sampled_from([*CODINGS, "\0"]), st.sampled_from([200, 402, None]))
+def test_any_exchange_makes_a_record(request: bytes, response: bytes, coding: str, status: int | None) -> None:
+    headers = [["content-type", "text/event-stream"], ["content-encoding", coding]]
+    row = row_of(captured(response, request=request, headers=headers, status=status))
+    for name, value in row.items():
+        if isinstance(value, str):
+            assert storable(value) == value, name
+        if isinstance(value, int):
+            assert -(2**63) <= value < 2**63, name

@@ -1,4 +1,4 @@
-"""Payloads leave their messages and come back; each is one, however often it is sent."""
+"""Payloads are replaced by references and put back; the same payload has the same id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT = base64.b64encode(DATA).decode()
 URL = f"data:image/png;base64,{TEXT}"
 
 
-def there_and_back(value: Any) -> Any:
+def extracted_and_restored(value: Any) -> Any:
     extracted, payloads = extract(value)
     return restore(extracted, {payload.payload_id: payload.text for payload in payloads}.get)
 
@@ -32,12 +32,12 @@ def there_and_back(value: Any) -> Any:
         ({"type": "image_url", "image_url": {"url": f"data:image/png;charset=x;base64,{TEXT}"}}, "image/png"),
     ],
 )
-def test_a_payload_is_taken_out_with_its_type_and_size(part: Any, media_type: str | None) -> None:
+def test_a_payload_is_extracted_with_its_type_and_size(part: Any, media_type: str | None) -> None:
     message = {"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}
     extracted, (payload,) = extract(message)
     assert (payload.media_type, payload.size) == (media_type, len(DATA))
     assert TEXT not in str(extracted)
-    assert there_and_back(message) == message
+    assert extracted_and_restored(message) == message
 
 
 def test_the_same_payload_has_the_same_id() -> None:
@@ -62,8 +62,8 @@ def test_text_stays_text(text: str) -> None:
         {LITERAL: [URL], REFERENCE: {LITERAL: 2}},
     ],
 )
-def test_what_looks_like_a_reference_comes_back_as_it_was(value: Any) -> None:
-    assert there_and_back(value) == value
+def test_a_value_that_looks_like_a_reference_comes_back(value: Any) -> None:
+    assert extracted_and_restored(value) == value
 
 
 names = st.sampled_from(["a", "data", "format", REFERENCE, LITERAL])
@@ -75,11 +75,11 @@ values = st.recursive(
 
 @given(values)
 def test_any_value_comes_back(value: Any) -> None:
-    assert there_and_back(value) == value
+    assert extracted_and_restored(value) == value
 
 
 @pytest.mark.parametrize("name", ["content", "text", "arguments"])
-def test_what_stands_where_text_stands_stays(name: str) -> None:
+def test_text_fields_stay(name: str) -> None:
     assert extract({name: TEXT}) == ({name: TEXT}, [])
     assert extract({name: [{"data": TEXT}]})[1]
 

@@ -1,4 +1,4 @@
-"""Content codings: undone as the chunks come, however they are cut, whole or broken, and never past a limit."""
+"""Content codings are undone chunk by chunk, wherever they are cut, whole or broken, and never past the limit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def decode(chunks: Iterable[bytes], coding: str, limit: int = 1_000_000) -> tupl
 
 
 def fed(decoder: ContentDecoder, chunk: bytes) -> bytes:
-    """All that a chunk decodes to."""
+    """Return everything that a chunk decodes to."""
     return b"".join(decoder.feed(chunk))
 
 
@@ -59,7 +59,7 @@ def pieces(body: bytes, size: int) -> list[bytes]:
 
 @each_coding
 @pytest.mark.parametrize("size", [1, 2, 3, 1000, 1024, 1025, 1_000_000])
-def test_whole_in_pieces_of_any_size(coding: str, encode: Encode, size: int) -> None:
+def test_a_body_in_pieces_of_any_size(coding: str, encode: Encode, size: int) -> None:
     assert decode(pieces(encode(TEXT), size), coding) == (TEXT, None)
 
 
@@ -95,13 +95,11 @@ class Zstandard:
 
 
 @pytest.mark.parametrize(("coding", "flushing"), [("gzip", Gzip), ("br", Brotli), ("zstd", Zstandard)])
-def test_each_chunk_that_was_flushed_is_there_at_once(
-    coding: str, flushing: type[Gzip] | type[Brotli] | type[Zstandard]
-) -> None:
+def test_a_flushed_chunk_is_decoded_at_once(coding: str, flushing: type[Gzip] | type[Brotli] | type[Zstandard]) -> None:
     compressor, decoder = flushing(), ContentDecoder(coding)
     for word in (b"one ", b"two ", b"three"):
         assert fed(decoder, compressor.chunk(word)) == word
-    # Servers that only ever flush leave the end of the coding out.
+    # Servers that only flush never send the end of the coding.
     assert decoder.problem is None
 
 
@@ -117,7 +115,7 @@ def test_frames_of_zstd_one_after_another(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 1_000_000])
-def test_codings_upon_each_other(size: int) -> None:
+def test_two_codings(size: int) -> None:
     body = zstandard.compress(brotli.compress(gzip.compress(TEXT)))
     assert decode(pieces(body, size), "gzip, br,identity,  ZSTD") == (TEXT, None)
 
@@ -127,17 +125,17 @@ def test_no_coding(coding: str) -> None:
     assert decode(pieces(TEXT, 5), coding) == (TEXT, None)
 
 
-def test_unknown_coding_gives_nothing_and_names_it() -> None:
+def test_an_unknown_coding_is_named() -> None:
     assert decode([TEXT], "gzip, Compress") == (b"", "unknown content coding 'compress'")
 
 
-def test_a_header_of_many_codings_makes_no_decoders() -> None:
+def test_a_header_with_many_codings_is_refused() -> None:
     assert decode([TEXT], ",".join(["gzip"] * MAX_CODINGS))[1] != "5 content codings upon each other"
     assert decode([TEXT], ",".join(["gzip"] * (MAX_CODINGS + 1))) == (b"", "5 content codings upon each other")
 
 
 @each_coding
-def test_what_comes_after_the_end_is_told(coding: str, encode: Encode) -> None:
+def test_bytes_after_the_end_are_a_problem(coding: str, encode: Encode) -> None:
     body = encode(TEXT)
     for chunks in ([body + b"more"], [body, b"more"], pieces(body + b"more", 1)):
         decoded, problem = decode(chunks, coding)
@@ -147,7 +145,7 @@ def test_what_comes_after_the_end_is_told(coding: str, encode: Encode) -> None:
 
 
 @each_coding
-def test_broken_anywhere_gives_the_same_however_it_is_cut(coding: str, encode: Encode) -> None:
+def test_a_broken_body_decodes_to_the_same_wherever_it_is_cut(coding: str, encode: Encode) -> None:
     body = encode(TEXT)
     for position in range(0, len(body), 37):
         broken = body[:position] + bytes([body[position] ^ 0x55]) + body[position + 1 :]
@@ -157,7 +155,7 @@ def test_broken_anywhere_gives_the_same_however_it_is_cut(coding: str, encode: E
 
 
 @each_coding
-def test_no_coding_at_all_is_told(coding: str, encode: Encode) -> None:
+def test_a_body_that_is_not_coded_is_a_problem(coding: str, encode: Encode) -> None:
     decoded, problem = decode([b"<html>Bad Gateway</html>"], coding)
     assert decoded == b""
     assert problem is not None
@@ -165,7 +163,7 @@ def test_no_coding_at_all_is_told(coding: str, encode: Encode) -> None:
 
 
 @each_coding
-def test_a_body_that_is_cut_gives_what_came(coding: str, encode: Encode) -> None:
+def test_a_body_that_is_cut_off_decodes_to_its_beginning(coding: str, encode: Encode) -> None:
     decoded, problem = decode(pieces(encode(TEXT)[:-20], 9), coding)
     assert problem is None
     assert TEXT.startswith(decoded)
@@ -173,14 +171,14 @@ def test_a_body_that_is_cut_gives_what_came(coding: str, encode: Encode) -> None
 
 @each_coding
 @pytest.mark.parametrize("size", [1, 50, 1_000_000])
-def test_limit_is_exact(coding: str, encode: Encode, size: int) -> None:
+def test_the_limit_is_exact(coding: str, encode: Encode, size: int) -> None:
     body = pieces(encode(TEXT), size)
     assert decode(body, coding, limit=len(TEXT)) == (TEXT, None)
     assert decode(body, coding, limit=len(TEXT) - 1) == (TEXT[:-1], "decoded body is over the limit")
     assert decode(body, coding, limit=10) == (TEXT[:10], "decoded body is over the limit")
 
 
-def test_limit_without_coding() -> None:
+def test_the_limit_without_a_coding() -> None:
     for size in (1, 1_000_000):
         assert decode(pieces(TEXT, size), "", limit=10) == (TEXT[:10], "decoded body is over the limit")
 
@@ -197,20 +195,20 @@ def test_a_bomb_stops_at_the_limit(coding: str, encode: Encode, size: int) -> No
     finally:
         tracemalloc.stop()
     assert (len(decoded), problem) == (1_000_000, "decoded body is over the limit")
-    # What one slice of zstd may hold, over again for the copies of it.
+    # What one slice of zstd may decode to, and as much again for its copies.
     assert peak < 100_000_000
 
 
 @pytest.mark.slow
 @each_coding
-def test_what_a_small_chunk_holds_is_given_in_pieces(coding: str, encode: Encode) -> None:
+def test_a_small_chunk_is_decoded_in_pieces(coding: str, encode: Encode) -> None:
     sizes = [len(piece) for piece in ContentDecoder(coding).feed(encode(b"\0" * 50_000_000))]
     assert sum(sizes) == 50_000_000
-    # brotli gives a little more than it is asked for.
+    # brotli may return a little more than its limit.
     assert max(sizes) <= 2 * PIECE_BYTES
 
 
-def test_a_body_that_must_be_held_may_grow_by_what_was_sent() -> None:
+def test_the_limit_of_a_body_held_whole_grows_with_its_size() -> None:
     assert whole_limit(0) == whole_limit(1000) == MAX_WHOLE_BYTES
     sent = MAX_WHOLE_BYTES // 2
     assert whole_limit(sent) == sent * MAX_WHOLE_GROWTH > MAX_WHOLE_BYTES
@@ -225,12 +223,12 @@ def test_a_bomb_within_a_coding_stops_at_the_limit() -> None:
         assert (len(decoded), problem) == (1_000_000, "decoded body is over the limit")
 
 
-def test_of_two_problems_the_first_in_the_body_is_told() -> None:
+def test_the_first_of_two_problems_is_reported() -> None:
     body = gzip.compress(b"no brotli")[:-8] + b"no sum.."
     assert decode([body], "br, gzip") == decode(pieces(body, 1), "br, gzip")
 
 
-def test_nothing_more_is_taken_after_a_problem() -> None:
+def test_nothing_is_decoded_after_a_problem() -> None:
     decoder = ContentDecoder("gzip")
     assert fed(decoder, b"no") == b""
     problem = decoder.problem
@@ -239,8 +237,8 @@ def test_nothing_more_is_taken_after_a_problem() -> None:
     assert decoder.problem == problem
 
 
-def test_slices_bound_what_they_grow_to() -> None:
-    # A block of four bytes holds 128 KiB (RFC 8878, section 3.1.1.2.3).
+def test_a_slice_decodes_to_a_limited_size() -> None:
+    # A block of four bytes may decode to 128 KiB (RFC 8878, section 3.1.1.2.3).
     assert content_coding.SLICE_BYTES // 4 * 128 * 1024 <= 32 * 1024 * 1024
-    # Two bits of deflate hold 258 bytes (RFC 1951, section 3.2.5): within a piece, an error takes all of it.
+    # Two bits of deflate decode to 258 bytes (RFC 1951, section 3.2.5); an error within a piece loses the piece.
     assert content_coding.SLICE_BYTES * 4 * 258 <= content_coding.PIECE_BYTES

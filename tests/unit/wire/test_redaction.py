@@ -1,4 +1,4 @@
-"""Credentials in texts are replaced by stable names, whatever they stand in, and nothing else is."""
+"""Credentials are replaced by stable names in any text, and nothing else is replaced."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tapeline.addons.tapeline_recorder.keyed_hash import keyed_hash
-from tapeline.pipeline.wire.redaction import FORMATS, Credential, Redactor, own_format
+from tapeline.pipeline.wire.redaction import FORMATS, Credential, Redactor, user_format
 
 SALT = b"salt" * 8
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-# Made up, in the form that their issuers give them: kind -> credentials of it.
+# Kind -> invented credentials in the format of their issuers.
 CREDENTIALS: dict[str, list[str]] = {
     "api-key": [
         "sk-" + LETTERS[:48],
@@ -44,7 +44,7 @@ CREDENTIALS: dict[str, list[str]] = {
     "telegram-token": ["123456789:AA" + LETTERS[:33]],
     "jwt": ["eyJ" + LETTERS[:20] + ".eyJ" + LETTERS[:30] + "." + LETTERS[:43]],
 }
-# What stands around the credential, and tells that it is one.
+# Text around a credential by which it is recognised.
 IN_CONTEXT = {
     "aws-secret": ('aws_secret_access_key = "{}"', LETTERS[:38] + "/+"),
     "azure-key": ("DefaultEndpointsProtocol=https;AccountName=a;AccountKey={};", LETTERS[:60] + "=="),
@@ -71,8 +71,8 @@ def test_every_format_has_a_case() -> None:
     assert {entry.kind for entry in FORMATS} == {kind for kind, *_ in CASES}
 
 
-def test_marks_stand_in_all_that_a_format_finds() -> None:
-    """A mark is looked for first: one that is wrong would hide what its pattern finds."""
+def test_each_format_contains_one_of_its_marks() -> None:
+    """Marks are searched first: with a wrong mark the pattern would never be tried."""
     for kind, context, secret in CASES:
         text = context.format(secret)
         found = [entry for entry in FORMATS if entry.kind == kind and entry.pattern.search(text)]
@@ -95,19 +95,19 @@ def test_marks_stand_in_all_that_a_format_finds() -> None:
         "",
     ],
 )
-def test_what_is_no_credential_stays(text: str) -> None:
+def test_text_without_a_credential_stays(text: str) -> None:
     redactor = Redactor(SALT)
     assert redactor.text(text) == text
     assert redactor.text(text) == text
     assert redactor.count == 0
 
 
-def test_images_stay_even_if_a_credential_could_be_read_into_them() -> None:
+def test_images_stay_even_if_they_look_like_a_credential() -> None:
     image = "data:image/png;base64," + (LETTERS + "/AIza" + LETTERS[:35] + "/") * 20
     assert Redactor(SALT).text(image) == image
 
 
-def test_the_same_credential_has_the_same_name_and_another_salt_another() -> None:
+def test_a_name_depends_on_the_credential_and_the_salt() -> None:
     secret = CREDENTIALS["api-key"][0]
     redactor = Redactor(SALT)
     assert redactor.text(f"{secret} {secret}").split()[0] == redactor.text(secret)
@@ -122,7 +122,7 @@ def test_a_name_is_not_redacted_again() -> None:
         assert redactor.text(once) == once, kind
 
 
-def test_json_values_are_walked() -> None:
+def test_json_values_are_searched() -> None:
     secret = CREDENTIALS["github-token"][0]
     value: Any = {"a": [{"b": f"x {secret}"}, 1, None, True], secret: "key", "c": {"d": 1.5}}
     redactor = Redactor(SALT)
@@ -133,26 +133,26 @@ def test_json_values_are_walked() -> None:
 
 
 @pytest.mark.parametrize("name", ["api_key", "Authorization", "X-API-Key", "password"])
-def test_members_that_hold_credentials_are_replaced_whatever_they_look_like(name: str) -> None:
+def test_members_for_credentials_are_replaced_in_any_format(name: str) -> None:
     redactor = Redactor(SALT)
     assert redactor.value({name: "hunter2"}) == {name: f"[redacted:credential:{keyed_hash('hunter2', SALT)[:8]}]"}
     schema = {name: {"type": "string"}, "required": [name]}
     assert redactor.value(schema) == schema
 
 
-def test_own_formats_come_beside_the_known_ones() -> None:
-    redactor = Redactor(SALT, (own_format(r"ACME-\d{4}"), own_format(r"pin (\d+)")))
+def test_user_formats_are_added_to_the_known_ones() -> None:
+    redactor = Redactor(SALT, (user_format(r"ACME-\d{4}"), user_format(r"pin (\d+)")))
     redacted = redactor.text("ACME-1234, pin 99, " + CREDENTIALS["api-key"][0])
     assert re.fullmatch(r"\[redacted:own:\w{8}\], pin \[redacted:own:\w{8}\], \[redacted:api-key:\w{8}\]", redacted), (
         redacted
     )
     with pytest.raises(re.error):
-        own_format("(")
+        user_format("(")
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "Abc/+=.-~", "$3cret;x", "ключ-0001"])
 @pytest.mark.parametrize("around", ["{}", "Incorrect key: {}.", '"{}"', "x={}&y=1", "[{}]"])
-def test_credentials_known_by_their_hash_are_found_where_words_begin_and_end(secret: str, around: str) -> None:
+def test_credentials_known_by_their_hash_are_found_as_whole_words(secret: str, around: str) -> None:
     known = (Credential(5, "0"), Credential(len(secret), keyed_hash(secret, SALT)))
     redactor = Redactor(SALT)
     redacted = redactor.without({"error": [around.format(secret), 1]}, known)

@@ -1,4 +1,4 @@
-"""Streams made again: the chunks assemble to the completion they were made from, in the recorded sizes."""
+"""The chunks of a completion: they are read as that completion, and have the recorded sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.journals.strategies import any_body, examples
-from tests.unit.apis.chat_completions.test_stream import CHAT, STREAMS, exact, expected, one_chunk, read
+from tests.support.journals.streams import CHAT, STREAMS, exact, expected, one_chunk, read
 
 from tapeline.pipeline.apis.base import ParsedResponse
 from tapeline.pipeline.apis.body_reader import read_response
@@ -18,7 +18,7 @@ from tapeline.pipeline.wire.json_text import dumps
 
 COMPLETIONS = [path for path in STREAMS if expected(path)["completion"] is not None]
 STREAMED = [path for path in COMPLETIONS if expected(path)["streamed"]]
-# Where sizes cannot be met: text in parts comes whole, a surrogate pair is one character, a name is said once.
+# Sizes differ here: text in parts is not cut, a surrogate pair is one character, a name comes once.
 OTHER_SIZES = {
     "content_in_parts",
     "content_in_parts_after_text",
@@ -38,53 +38,55 @@ def assembled(chunks: list[dict[str, Any]]) -> ParsedResponse:
     return read_response(CHAT, [(1, body_of(chunks))], content_type="text/event-stream")
 
 
-def recorded_sizes(answer: ParsedResponse) -> list[int]:
-    return answer.event_sizes[:-1] if answer.done else answer.event_sizes
+def recorded_sizes(response: ParsedResponse) -> list[int]:
+    return response.event_sizes[:-1] if response.done else response.event_sizes
 
 
 @pytest.mark.parametrize("usage_apart", [False, True])
 @pytest.mark.parametrize("path", COMPLETIONS, ids=lambda path: path.stem)
-def test_chunks_assemble_to_the_completion(path: Path, usage_apart: bool) -> None:
-    answer = read(one_chunk(path.read_bytes()), path)
-    assert answer.completion is not None
-    natural = natural_sizes(answer.completion, usage_apart=usage_apart)
-    sizes = recorded_sizes(answer) if answer.streamed else natural
+def test_chunks_are_read_as_the_completion(path: Path, usage_apart: bool) -> None:
+    response = read(one_chunk(path.read_bytes()), path)
+    assert response.completion is not None
+    natural = natural_sizes(response.completion, usage_apart=usage_apart)
+    sizes = recorded_sizes(response) if response.streamed else natural
     for wanted in (sizes, natural, [1], [0, 0, 0, 0, 1000]):
-        chunks = make_chunks(answer.completion, wanted, usage_apart=usage_apart)
+        chunks = make_chunks(response.completion, wanted, usage_apart=usage_apart)
         again = assembled(chunks)
-        # What has no choices is given some by being read as a stream.
-        assert exact(again.completion) == exact({"choices": [], **answer.completion})
+        # Reading a stream adds `choices` where the completion has none.
+        assert exact(again.completion) == exact({"choices": [], **response.completion})
         assert again.problems == []
         assert len(chunks) == len(wanted)
 
 
 @pytest.mark.parametrize("path", STREAMED, ids=lambda path: path.stem)
-def test_chunks_bring_the_recorded_sizes(path: Path) -> None:
-    answer = read(one_chunk(path.read_bytes()), path)
-    assert answer.completion is not None
-    again = assembled(make_chunks(answer.completion, recorded_sizes(answer)))
-    assert (again.event_sizes == recorded_sizes(answer)) == (path.stem not in OTHER_SIZES)
+def test_chunks_have_the_recorded_sizes(path: Path) -> None:
+    response = read(one_chunk(path.read_bytes()), path)
+    assert response.completion is not None
+    again = assembled(make_chunks(response.completion, recorded_sizes(response)))
+    assert (again.event_sizes == recorded_sizes(response)) == (path.stem not in OTHER_SIZES)
 
 
 @examples
 @given(any_body, st.lists(st.integers(0, 9), min_size=1, max_size=12), st.booleans())
-def test_any_stream_can_be_made_again_in_any_sizes(body: bytes, sizes: list[int], usage_apart: bool) -> None:
-    answer = read_response(CHAT, [(1, body)], content_type="text/event-stream")
-    if answer.streamed and answer.completion is not None:
-        again = assembled(make_chunks(answer.completion, sizes, usage_apart=usage_apart))
-        assert exact(again.completion) == exact(answer.completion)
+def test_any_completion_can_be_cut_into_any_sizes(body: bytes, sizes: list[int], usage_apart: bool) -> None:
+    response = read_response(CHAT, [(1, body)], content_type="text/event-stream")
+    if response.streamed and response.completion is not None:
+        again = assembled(make_chunks(response.completion, sizes, usage_apart=usage_apart))
+        assert exact(again.completion) == exact(response.completion)
 
 
 def completion(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": list(choices), **more}
 
 
-def said(index: int, text: str) -> dict[str, Any]:
+def choice_with(index: int, text: str) -> dict[str, Any]:
     return {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
 
 
 def test_a_stream_begins_with_the_role_and_ends_with_the_reason_and_usage() -> None:
-    chunks = make_chunks(completion(said(0, "Hello"), usage={"total_tokens": 3}), [0, 3, 2, 0, 0], usage_apart=True)
+    chunks = make_chunks(
+        completion(choice_with(0, "Hello"), usage={"total_tokens": 3}), [0, 3, 2, 0, 0], usage_apart=True
+    )
     assert [chunk["choices"] for chunk in chunks] == [
         [{"index": 0, "finish_reason": None, "delta": {"role": "assistant", "content": ""}}],
         [{"index": 0, "finish_reason": None, "delta": {"content": "Hel"}}],
@@ -97,13 +99,13 @@ def test_a_stream_begins_with_the_role_and_ends_with_the_reason_and_usage() -> N
 
 
 def test_usage_comes_with_the_finish_reason_unless_it_is_asked_for() -> None:
-    chunks = make_chunks(completion(said(0, "Hello"), usage={"total_tokens": 3}), [0, 5, 0])
+    chunks = make_chunks(completion(choice_with(0, "Hello"), usage={"total_tokens": 3}), [0, 5, 0])
     assert [chunk.get("usage") for chunk in chunks] == [None, None, {"total_tokens": 3}]
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_choices_take_turns_and_end_when_they_have_no_more_to_say() -> None:
-    chunks = make_chunks(completion(said(0, "ab"), said(1, "cdef")), [0, 0, 1, 1, 1, 1, 0, 2, 0])
+def test_choices_take_turns_and_end_after_their_text() -> None:
+    chunks = make_chunks(completion(choice_with(0, "ab"), choice_with(1, "cdef")), [0, 0, 1, 1, 1, 1, 0, 2, 0])
     assert [
         [(choice["index"], choice["delta"].get("content"), choice["finish_reason"]) for choice in chunk["choices"]]
         for chunk in chunks
@@ -134,7 +136,7 @@ def test_a_tool_call_is_named_first_and_its_arguments_follow() -> None:
     ]
 
 
-def test_kinds_of_text_come_in_the_order_that_is_known() -> None:
+def test_kinds_of_text_come_in_the_given_order() -> None:
     message = {"role": "assistant", "content": "Yes", "reasoning_content": "Hm"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     for kinds in (("reasoning", "content", "tool_call"), ("content", "reasoning", "tool_call")):

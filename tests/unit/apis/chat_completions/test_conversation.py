@@ -1,4 +1,4 @@
-"""Which answer a request goes on from: the keys of a history, and what clients change in it without harm."""
+"""Which response a request continues: the keys of a history, and the changes by clients that must not matter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Message = dict[str, Any]
 SYSTEM = {"role": "system", "content": "Be brief"}
 USER = {"role": "user", "content": "Hello"}
 NEXT = {"role": "user", "content": "And now?"}
-ANSWER = {"role": "assistant", "content": "Yes"}
+RESPONSE = {"role": "assistant", "content": "Yes"}
 CALLS = {
     "role": "assistant",
     "content": None,
@@ -23,44 +23,45 @@ CALLS = {
 }
 
 
-def keys_sent(*messages: Any) -> list[int]:
-    """The keys of a request's history, through the request's body."""
-    return list(read_request(json.dumps({"messages": messages}).encode()).columns["history_keys"])
+def request_keys(*messages: Any) -> list[int]:
+    """Return the keys of a request's history, read from a body."""
+    return read_request(json.dumps({"messages": messages}).encode()).columns["history_keys"] or []
 
 
-def keys_got(*messages: Any, answer: Any, more: list[Any] | None = None) -> list[int]:
-    """The keys of the answers to a request."""
-    question = read_request(json.dumps({"messages": messages}).encode())
-    assert question.history is not None
-    choices = [{"index": index, "message": message} for index, message in enumerate([answer, *(more or [])])]
-    return answer_keys(question.history, {"choices": choices})
+def response_keys(*messages: Any, response: Any, more: list[Any] | None = None) -> list[int]:
+    """Return the keys of the choices that a request got."""
+    request = read_request(json.dumps({"messages": messages}).encode())
+    assert request.history is not None
+    choices = [{"index": index, "message": message} for index, message in enumerate([response, *(more or [])])]
+    return answer_keys(request.history, {"choices": choices})
 
 
-def goes_on(sent: list[int], got: list[int]) -> bool:
-    return bool(set(sent) & set(got))
+def continues(keys_of_request: list[int], keys_of_response: list[int]) -> bool:
+    return bool(set(keys_of_request) & set(keys_of_response))
 
 
-def test_a_request_that_holds_messages_and_answer_goes_on_from_them() -> None:
-    assert goes_on(keys_sent(SYSTEM, USER, ANSWER, NEXT), keys_got(SYSTEM, USER, answer=ANSWER))
+def test_a_request_with_the_messages_and_the_response_continues_them() -> None:
+    assert continues(request_keys(SYSTEM, USER, RESPONSE, NEXT), response_keys(SYSTEM, USER, response=RESPONSE))
 
 
-def test_a_history_has_a_key_for_each_answer() -> None:
-    first, second = keys_got(USER, answer=ANSWER), keys_got(USER, ANSWER, NEXT, answer=CALLS)
-    assert (
-        keys_sent(USER, ANSWER, NEXT, CALLS, {"role": "tool", "content": "1", "tool_call_id": "c1"}) == first + second
-    )
+def test_a_history_has_a_key_for_each_response() -> None:
+    first, second = response_keys(USER, response=RESPONSE), response_keys(USER, RESPONSE, NEXT, response=CALLS)
+    tool = {"role": "tool", "content": "1", "tool_call_id": "c1"}
+    assert request_keys(USER, RESPONSE, NEXT, CALLS, tool) == first + second
 
 
 @pytest.mark.parametrize(
-    ("answered", "sent"),
+    ("received", "sent"),
     [
-        pytest.param(ANSWER | {"refusal": None, "annotations": []}, ANSWER, id="fields of the provider dropped"),
-        pytest.param(ANSWER | {"reasoning_content": "Hm"}, ANSWER, id="reasoning dropped"),
-        pytest.param(ANSWER, ANSWER | {"name": "bot"}, id="a field added"),
-        pytest.param(ANSWER | {"content": "Yes\n"}, ANSWER, id="text trimmed"),
-        pytest.param(ANSWER, ANSWER | {"content": [{"type": "text", "text": "Yes"}]}, id="text in a part"),
+        pytest.param(RESPONSE | {"refusal": None, "annotations": []}, RESPONSE, id="fields of the provider dropped"),
+        pytest.param(RESPONSE | {"reasoning_content": "Hm"}, RESPONSE, id="reasoning dropped"),
+        pytest.param(RESPONSE, RESPONSE | {"name": "bot"}, id="a field added"),
+        pytest.param(RESPONSE | {"content": "Yes\n"}, RESPONSE, id="text trimmed"),
+        pytest.param(RESPONSE, RESPONSE | {"content": [{"type": "text", "text": "Yes"}]}, id="text in a part"),
         pytest.param(
-            ANSWER | {"content": [{"type": "text", "text": "Ye"}, {"type": "text", "text": "s"}]}, ANSWER, id="parts"
+            RESPONSE | {"content": [{"type": "text", "text": "Ye"}, {"type": "text", "text": "s"}]},
+            RESPONSE,
+            id="parts",
         ),
         pytest.param(CALLS, CALLS | {"content": ""}, id="no text as empty text"),
         pytest.param(
@@ -69,7 +70,7 @@ def test_a_history_has_a_key_for_each_answer() -> None:
                 "role": "assistant",
                 "tool_calls": [{"id": "x", "function": {"name": "f", "arguments": '{"b": 2.0, "a": 1}'}}],
             },
-            id="ids and arguments written anew",
+            id="other ids and another spelling of the arguments",
         ),
         pytest.param(
             {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
@@ -88,8 +89,8 @@ def test_a_history_has_a_key_for_each_answer() -> None:
         ),
     ],
 )
-def test_what_clients_change_in_an_answer_does_no_harm(answered: Message, sent: Message) -> None:
-    assert goes_on(keys_sent(USER, sent, NEXT), keys_got(USER, answer=answered))
+def test_changes_by_clients_in_a_response_do_not_matter(received: Message, sent: Message) -> None:
+    assert continues(request_keys(USER, sent, NEXT), response_keys(USER, response=received))
 
 
 @pytest.mark.parametrize(
@@ -103,56 +104,56 @@ def test_what_clients_change_in_an_answer_does_no_harm(answered: Message, sent: 
         pytest.param(USER | {"cache_control": {"type": "ephemeral"}}, id="marked for the cache"),
     ],
 )
-def test_cache_marks_move_without_harm(earlier: Message) -> None:
-    assert goes_on(keys_sent(SYSTEM, USER, ANSWER, NEXT), keys_got(SYSTEM, earlier, answer=ANSWER))
-    assert goes_on(keys_sent(SYSTEM, earlier, ANSWER, NEXT), keys_got(SYSTEM, USER, answer=ANSWER))
+def test_cache_marks_do_not_matter(earlier: Message) -> None:
+    assert continues(request_keys(SYSTEM, USER, RESPONSE, NEXT), response_keys(SYSTEM, earlier, response=RESPONSE))
+    assert continues(request_keys(SYSTEM, earlier, RESPONSE, NEXT), response_keys(SYSTEM, USER, response=RESPONSE))
 
 
 @pytest.mark.parametrize(
     "messages",
     [
-        pytest.param((USER, ANSWER, NEXT), id="system prompt dropped"),
-        pytest.param((SYSTEM | {"content": "Be long"}, USER, ANSWER, NEXT), id="system prompt edited"),
-        pytest.param((SYSTEM, USER | {"content": "Hello!"}, ANSWER, NEXT), id="question edited"),
-        pytest.param((SYSTEM, USER, ANSWER | {"content": "No"}, NEXT), id="answer edited"),
-        pytest.param((SYSTEM, USER, NEXT), id="answer dropped"),
-        pytest.param((SYSTEM, NEXT, USER, ANSWER), id="message put in between"),
-        pytest.param((SYSTEM, USER | {"role": "developer"}, ANSWER, NEXT), id="role changed"),
+        pytest.param((USER, RESPONSE, NEXT), id="system prompt dropped"),
+        pytest.param((SYSTEM | {"content": "Be long"}, USER, RESPONSE, NEXT), id="system prompt edited"),
+        pytest.param((SYSTEM, USER | {"content": "Hello!"}, RESPONSE, NEXT), id="user message edited"),
+        pytest.param((SYSTEM, USER, RESPONSE | {"content": "No"}, NEXT), id="response edited"),
+        pytest.param((SYSTEM, USER, NEXT), id="response dropped"),
+        pytest.param((SYSTEM, NEXT, USER, RESPONSE), id="message inserted"),
+        pytest.param((SYSTEM, USER | {"role": "developer"}, RESPONSE, NEXT), id="role changed"),
         pytest.param(
             (SYSTEM, USER, {"role": "assistant", "content": "Yes", "tool_calls": CALLS["tool_calls"]}), id="call added"
         ),
         pytest.param((), id="no messages"),
     ],
 )
-def test_another_history_goes_on_from_elsewhere(messages: tuple[Message, ...]) -> None:
-    assert not goes_on(keys_sent(*messages), keys_got(SYSTEM, USER, answer=ANSWER))
+def test_another_history_does_not_continue_it(messages: tuple[Message, ...]) -> None:
+    assert not continues(request_keys(*messages), response_keys(SYSTEM, USER, response=RESPONSE))
 
 
-def test_ids_of_calls_tell_answers_apart_that_say_the_same() -> None:
+def test_ids_of_calls_distinguish_responses_with_the_same_text() -> None:
     other = json.loads(json.dumps(CALLS).replace("c1", "c2"))
-    plain, with_ids = keys_got(USER, answer=CALLS)
-    assert keys_got(USER, answer=other)[0] == plain
-    assert keys_got(USER, answer=other)[1] != with_ids
-    # The key with the ids comes last, and the last that is found decides.
-    assert keys_sent(USER, CALLS) == [plain, with_ids]
+    plain, with_ids = response_keys(USER, response=CALLS)
+    assert response_keys(USER, response=other)[0] == plain
+    assert response_keys(USER, response=other)[1] != with_ids
+    # The key with the ids comes last, and the last key that matches decides.
+    assert request_keys(USER, CALLS) == [plain, with_ids]
 
 
-def test_each_choice_can_be_gone_on_from() -> None:
-    got = keys_got(USER, answer=ANSWER, more=[ANSWER | {"content": "No"}, ANSWER])
-    assert len(got) == 2
+def test_each_choice_can_be_continued() -> None:
+    keys = response_keys(USER, response=RESPONSE, more=[RESPONSE | {"content": "No"}, RESPONSE])
+    assert len(keys) == 2
     for content in ("Yes", "No"):
-        assert goes_on(keys_sent(USER, ANSWER | {"content": content}, NEXT), got)
+        assert continues(request_keys(USER, RESPONSE | {"content": content}, NEXT), keys)
 
 
 @pytest.mark.parametrize(
-    "answer", [None, "text", {}, {"content": ""}, {"content": None, "tool_calls": []}, {"tool_calls": {}}]
+    "response", [None, "text", {}, {"content": ""}, {"content": None, "tool_calls": []}, {"tool_calls": {}}]
 )
-def test_an_answer_that_says_nothing_has_no_key(answer: Any) -> None:
-    assert keys_got(USER, answer=answer) == []
+def test_a_response_without_text_or_calls_has_no_key(response: Any) -> None:
+    assert response_keys(USER, response=response) == []
 
 
 @pytest.mark.parametrize("completion", [None, {}, {"choices": None}, {"choices": [None, {}, {"message": 1}]}])
-def test_no_answer_has_no_keys(completion: Any) -> None:
+def test_without_a_response_there_are_no_keys(completion: Any) -> None:
     assert answer_keys(read_history([USER], ["0"]), completion) == []
 
 
@@ -166,5 +167,5 @@ def test_no_answer_has_no_keys(completion: Any) -> None:
         {"content": [1, None]},
     ],
 )
-def test_messages_of_no_kind_are_read(message: Any) -> None:
-    assert keys_sent(message, ANSWER) == keys_got(message, answer=ANSWER)[:1] or keys_sent(message, ANSWER)
+def test_messages_of_unexpected_types_are_read(message: Any) -> None:
+    assert continues(request_keys(message, RESPONSE), response_keys(message, response=RESPONSE))

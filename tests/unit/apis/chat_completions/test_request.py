@@ -1,4 +1,4 @@
-"""What is read of a request: columns, contents that are stored once, fingerprints; and bodies that are no request."""
+"""Requests: their columns, contents and fingerprints, and bodies that are no request."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import Any
 
 import brotli
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.journals.strategies import any_body, examples, json_value, number, object_with, text
+from tests.support.journals.streams import CODINGS, exact
 
 from tapeline.pipeline.apis.base import Content, ParsedRequest
 from tapeline.pipeline.apis.chat_completions.request import (
     VOLATILE_FIELDS,
     plain_text,
     read_request,
+    rebuild_request,
 )
+from tapeline.pipeline.rows import RequestColumns, all_null
 from tapeline.pipeline.wire.json_text import content_hash, dumps, loads
 
 REQUEST: dict[str, Any] = {
@@ -25,24 +31,22 @@ REQUEST: dict[str, Any] = {
 }
 
 
-def ask(**fields: Any) -> ParsedRequest:
+def parsed(**fields: Any) -> ParsedRequest:
     return read_request(json.dumps(REQUEST | fields).encode())
 
 
+def columns_of(request: ParsedRequest) -> dict[str, Any]:
+    """Return the columns, for tests that read them by names they compute."""
+    return {**request.columns}
+
+
 def column(name: str, **fields: Any) -> Any:
-    return ask(**fields).columns[name]
+    return columns_of(parsed(**fields))[name]
 
 
-def rebuilt(question: ParsedRequest) -> Any:
-    """The request's JSON, from its columns and contents."""
-    by_id = {content.content_id: loads(content.json) for content in question.contents}
-    payload = loads(question.columns["request_params"])
-    if (ids := question.columns.get("message_ids")) is not None:
-        payload["messages"] = [by_id[content_id] for content_id in ids]
-    for name in ("tools", "functions"):
-        if (content_id := question.columns.get(f"{name}_id")) is not None:
-            payload[name] = by_id[content_id]
-    return payload
+def rebuilt(request: ParsedRequest) -> Any:
+    by_id = {content.content_id: loads(content.json) for content in request.contents}
+    return rebuild_request(request.columns, by_id.get)
 
 
 MESSAGES: dict[str, tuple[Any, str | None, str, list[str]]] = {
@@ -92,22 +96,22 @@ MESSAGES: dict[str, tuple[Any, str | None, str, list[str]]] = {
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message(name: str) -> None:
     message, role, text, kinds = MESSAGES[name]
-    question = ask(messages=[message])
-    (content,) = question.contents
+    request = parsed(messages=[message])
+    (content,) = request.contents
     assert content == Content(content_hash(message), "message", role, text, dumps(message))
     assert loads(content.json) == message
-    assert question.columns["message_ids"] == [content.content_id]
-    assert question.columns["content_part_types"] == kinds
-    assert question.columns["prompt_characters"] == len(text)
+    assert request.columns["message_ids"] == [content.content_id]
+    assert request.columns["content_part_types"] == kinds
+    assert request.columns["prompt_characters"] == len(text)
 
 
 def test_messages_are_counted() -> None:
     messages = [MESSAGES["parts"][0], MESSAGES["user"][0], MESSAGES["user"][0]]
-    question = ask(messages=messages)
-    assert question.columns["message_count"] == 3
-    assert question.columns["content_part_count"] == 7
-    assert question.columns["message_ids"][1] == question.columns["message_ids"][2]
-    assert question.columns["prompt_characters"] == len("Look\nhere") + 2 * len("Hé\0")
+    columns = columns_of(parsed(messages=messages))
+    assert columns["message_count"] == 3
+    assert columns["content_part_count"] == 7
+    assert columns["message_ids"][1] == columns["message_ids"][2]
+    assert columns["prompt_characters"] == len("Look\nhere") + 2 * len("Hé\0")
 
 
 TYPED: list[tuple[str, Any, Any]] = [
@@ -141,11 +145,11 @@ TYPED: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "wanted"), TYPED)
-def test_a_parameter_fills_its_column_if_it_is_of_its_type(name: str, value: Any, wanted: Any) -> None:
-    question = ask(**{name: value})
-    assert question.columns[name] == wanted
-    assert type(question.columns[name]) is type(wanted)
-    assert loads(question.columns["request_params"])[name] == value
+def test_a_parameter_fills_its_column_if_the_type_fits(name: str, value: Any, wanted: Any) -> None:
+    columns = columns_of(parsed(**{name: value}))
+    assert columns[name] == wanted
+    assert type(columns[name]) is type(wanted)
+    assert loads(columns["request_params"])[name] == value
 
 
 @pytest.mark.parametrize(
@@ -158,13 +162,13 @@ def test_a_parameter_fills_its_column_if_it_is_of_its_type(name: str, value: Any
         pytest.param("9" * 5000, id="5000 digits"),
     ],
 )
-def test_no_number_is_too_great(digits: str) -> None:
-    question = read_request(b'{"temperature": %s, "seed": %s}' % (digits.encode(), digits.encode()))
-    assert question.columns["temperature"] is None
-    assert question.columns["seed"] is None
+def test_huge_numbers_leave_their_columns_empty(digits: str) -> None:
+    request = read_request(b'{"temperature": %s, "seed": %s}' % (digits.encode(), digits.encode()))
+    assert request.columns["temperature"] is None
+    assert request.columns["seed"] is None
 
 
-def test_members_of_parameters() -> None:
+def test_parameters_within_objects() -> None:
     assert column("response_format_type", response_format={"type": "json_schema"}) == "json_schema"
     assert column("response_format_type", response_format="json") is None
     assert column("include_usage", stream_options={"include_usage": True}) is True
@@ -176,27 +180,27 @@ TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "
 
 
 def test_tools_and_functions_are_stored_once_each() -> None:
-    question = ask(tools=TOOLS, functions=[{"name": "g"}, {"name": "h"}])
-    kinds = {content.kind: content for content in question.contents}
-    assert question.columns["tools_id"] == kinds["tools"].content_id == content_hash(TOOLS)
-    assert question.columns["functions_id"] == kinds["functions"].content_id
-    assert question.columns["tool_count"] == 3
+    request = parsed(tools=TOOLS, functions=[{"name": "g"}, {"name": "h"}])
+    kinds = {content.kind: content for content in request.contents}
+    assert request.columns["tools_id"] == kinds["tools"].content_id == content_hash(TOOLS)
+    assert request.columns["functions_id"] == kinds["functions"].content_id
+    assert request.columns["tool_count"] == 3
     assert (kinds["tools"].role, kinds["tools"].text) == (None, None)
     assert loads(kinds["tools"].json) == TOOLS
-    assert set(loads(question.columns["request_params"])) == {"model", "temperature", "stream"}
+    assert set(loads(columns_of(request)["request_params"])) == {"model", "temperature", "stream"}
 
 
 def test_lists_of_another_type_stay_among_the_parameters() -> None:
-    question = ask(messages="Hello", tools={}, functions=None)
-    assert question.contents == ()
-    assert "message_ids" not in question.columns
-    assert question.columns["tool_count"] == 0
-    assert rebuilt(question) == REQUEST | {"messages": "Hello", "tools": {}, "functions": None}
+    request = parsed(messages="Hello", tools={}, functions=None)
+    assert request.contents == ()
+    assert request.columns["message_ids"] is None
+    assert request.columns["tool_count"] == 0
+    assert rebuilt(request) == REQUEST | {"messages": "Hello", "tools": {}, "functions": None}
 
 
 def test_extensions_of_proxies_are_kept() -> None:
     extensions = {"guardrails": ["pii"], "fallbacks": [{"model": "b"}], "num_retries": 2, "top_k": 40, "min_p": 0.10}
-    assert rebuilt(ask(**extensions)) == loads(json.dumps(REQUEST | extensions))
+    assert rebuilt(parsed(**extensions)) == loads(json.dumps(REQUEST | extensions))
 
 
 @pytest.mark.parametrize("name", VOLATILE_FIELDS)
@@ -210,8 +214,8 @@ def test_everything_else_changes_the_fingerprint(change: dict[str, Any]) -> None
 
 
 def test_fingerprints_do_not_depend_on_how_the_json_is_written() -> None:
-    one = read_request(b'{"a":1,"messages":[{"role":"user","content":"\xc3\xa9"}]}').columns
-    other = read_request(b'{ "messages": [ {"content":"\\u00e9","role":"user"} ], "a": 1.0 }').columns
+    one = columns_of(read_request(b'{"a":1,"messages":[{"role":"user","content":"\xc3\xa9"}]}'))
+    other = columns_of(read_request(b'{ "messages": [ {"content":"\\u00e9","role":"user"} ], "a": 1.0 }'))
     for name in ("request_fingerprint", "messages_fingerprint", "message_ids"):
         assert one[name] == other[name]
 
@@ -235,12 +239,12 @@ def test_the_messages_have_a_fingerprint_of_their_own() -> None:
     ],
 )
 def test_a_body_that_is_no_json_object_is_kept_as_text(body: bytes, text: str | None) -> None:
-    assert read_request(body) == ParsedRequest({"request_text": text}, ())
+    assert read_request(body) == ParsedRequest({**all_null(RequestColumns), "request_text": text}, ())
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 500 + "1" + "}" * 500], ids=["no end", "500 levels"])
 def test_a_body_that_is_too_deep_is_kept_as_text(body: str) -> None:
-    assert read_request(body.encode()) == ParsedRequest({"request_text": body}, ())
+    assert read_request(body.encode()) == ParsedRequest({**all_null(RequestColumns), "request_text": body}, ())
 
 
 def test_a_byte_order_mark_is_no_part_of_the_request() -> None:
@@ -255,11 +259,40 @@ def test_a_coded_body_is_read() -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "compress"])
-def test_a_body_that_cannot_be_decoded_is_kept_as_it_came(coding: str) -> None:
-    assert read_request(b"\xff{}", coding).columns == {"request_text": "base64:/3t9"}
-    assert read_request(b"{}", coding).columns == {"request_text": "{}"}
+def test_a_body_that_cannot_be_decoded_is_kept_as_it_is(coding: str) -> None:
+    for body, kept in ((b"\xff{}", "base64:/3t9"), (b"{}", "{}")):
+        assert read_request(body, coding).columns == {**all_null(RequestColumns), "request_text": kept}
 
 
-def test_plain_text_of_what_is_no_message() -> None:
+def test_values_that_are_no_message_have_no_text() -> None:
     odd: list[Any] = [None, 7, [], {}, {"content": {}}]
     assert [plain_text(value) for value in odd] == [""] * 5
+
+
+request_part = object_with(type=text, text=text)
+request_message = object_with(role=text, content=text | st.lists(request_part, max_size=2))
+request_body = object_with(
+    model=text,
+    messages=st.lists(request_message | json_value, max_size=3),
+    tools=st.lists(json_value, max_size=2),
+    functions=st.lists(json_value, max_size=2),
+    temperature=number,
+    seed=number,
+    tool_choice=json_value,
+    response_format=json_value,
+    stream_options=json_value,
+)
+
+
+@examples
+@given(any_body, st.sampled_from(sorted(CODINGS)))
+def test_any_body_is_read(body: bytes, coding: str) -> None:
+    request = read_request(body, coding)
+    assert len({content.content_id for content in request.contents}) <= len(request.contents)
+
+
+@examples
+@given(request_body)
+def test_any_request_comes_back_from_its_columns_and_contents(payload: dict[str, Any]) -> None:
+    payload = loads(dumps(payload))
+    assert exact(rebuilt(read_request(dumps(payload).encode()))) == exact(payload)

@@ -1,70 +1,35 @@
-"""Response bodies as providers send them, each a file named for its quirk, and what is read from them.
-
-Beside each `streams/*.sse`, the raw bytes of a body, lies a `.json` with what must be read: the completion is what the
-provider would have sent without streaming. `lossless` says that nothing was guessed and nothing left out.
-"""
+"""Streams of chat completions: recorded ones and any, whole and in pieces, in every coding, with times and sizes."""
 
 from __future__ import annotations
 
-import gzip
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
-import brotli
 import pytest
-import simplejson
-import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.journals.chunker import Chunker
+from tests.support.journals.strategies import cuts, examples, json_value, pieces
+from tests.support.journals.streams import (
+    CHAT,
+    CODINGS,
+    STREAMS,
+    byte_by_byte,
+    exact,
+    expected,
+    one_chunk,
+    read,
+    without_times,
+)
 from tests.support.places import DATA
 
-from tapeline.pipeline.apis.base import Chunk, ParsedResponse
+from tapeline.pipeline.apis.base import Chunk
 from tapeline.pipeline.apis.body_reader import read_response
-from tapeline.pipeline.apis.chat_completions.api import ChatCompletions
 from tapeline.pipeline.apis.chat_completions.columns import flatten_completion, rebuild_completion
-from tapeline.pipeline.wire.json_text import NOT_JSON, loads
-
-CHAT = ChatCompletions()
-STREAMS = sorted((DATA / "streams").glob("*.sse"))
-CODINGS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "br": brotli.compress,
-    "zstd": zstandard.compress,
-    "gzip, zstd": lambda body: zstandard.compress(gzip.compress(body)),
-}
-
-
-def exact(value: Any) -> str:
-    """A value as text that shows every digit, whatever the order of keys."""
-    return str(simplejson.dumps(value, use_decimal=True, sort_keys=True, indent=1))
-
-
-def said(answer: ParsedResponse) -> str:
-    """What must be the same however a body is cut: everything but the times."""
-    values = {name: value for name, value in vars(answer).items() if name not in ("times", "event_offsets_us")}
-    return exact(values)
-
-
-def expected(path: Path) -> dict[str, Any]:
-    values = loads(path.with_suffix(".json").read_bytes())
-    assert values is not NOT_JSON, path
-    return {"content_type": "text/event-stream", "content_encoding": "", "text": None, **values}
-
-
-def read(chunks: Iterable[Chunk], path: Path, content_encoding: str = "") -> ParsedResponse:
-    wanted = expected(path)
-    encoding = content_encoding or wanted["content_encoding"]
-    return read_response(CHAT, chunks, content_type=wanted["content_type"], content_encoding=encoding)
-
-
-def one_chunk(body: bytes) -> list[Chunk]:
-    return [(1, body)]
-
-
-def byte_by_byte(body: bytes) -> list[Chunk]:
-    return [(at_us, body[at_us : at_us + 1]) for at_us in range(len(body))]
 
 
 @pytest.fixture(params=STREAMS, ids=lambda path: path.stem)
@@ -80,20 +45,15 @@ def test_every_body_has_what_is_expected_of_it() -> None:
 
 
 def test_is_read_as_expected(path: Path) -> None:
-    answer, wanted = read(one_chunk(path.read_bytes()), path), expected(path)
+    response, wanted = read(one_chunk(path.read_bytes()), path), expected(path)
     for name in ("streamed", "done", "finished", "problems", "error", "text", "completion"):
-        assert exact(getattr(answer, name)) == exact(wanted[name]), name
-    assert wanted["lossless"] == (not answer.problems)
-
-
-def test_is_the_same_in_columns(path: Path) -> None:
-    completion = expected(path)["completion"]
-    assert exact(rebuild_completion(flatten_completion(completion))) == exact(completion)
+        assert exact(getattr(response, name)) == exact(wanted[name]), name
+    assert wanted["lossless"] == (not response.problems)
 
 
 def test_is_the_same_byte_by_byte(path: Path) -> None:
     body = path.read_bytes()
-    assert said(read(byte_by_byte(body), path)) == said(read(one_chunk(body), path))
+    assert without_times(read(byte_by_byte(body), path)) == without_times(read(one_chunk(body), path))
 
 
 @pytest.mark.slow
@@ -105,13 +65,13 @@ def test_is_the_same_cut_in_two_anywhere(path: Path) -> None:
         assert vars(halves) | {"times": None, "event_offsets_us": None} == whole, body[:cut]
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", [name for name in CODINGS if name not in ("", "compress")])
 def test_is_the_same_in_every_coding(path: Path, coding: str) -> None:
     body = path.read_bytes()
     coded = CODINGS[coding](body)
-    plain = said(read(one_chunk(body), path))
-    assert said(read(one_chunk(coded), path, coding)) == plain
-    assert said(read(byte_by_byte(coded), path, coding)) == plain
+    plain = without_times(read(one_chunk(body), path))
+    assert without_times(read(one_chunk(coded), path, coding)) == plain
+    assert without_times(read(byte_by_byte(coded), path, coding)) == plain
 
 
 def event(delta: str, more: str = "") -> bytes:
@@ -129,12 +89,12 @@ def test_a_time_is_that_of_the_chunk_that_completes_the_event() -> None:
     ]
     chunks: list[Chunk] = [(5, b": hold on\n\n")]
     for number, data in enumerate(events, 1):
-        # An event is there when its blank line is.
+        # The blank line completes an event.
         chunks += [(number * 10, data[:-1]), (number * 10 + 1, data[-1:])]
-    answer = read_response(CHAT, chunks, content_type="text/event-stream")
-    assert answer.event_offsets_us == [11, 21, 31, 41, 51, 61]
-    assert answer.event_sizes == [0, 2, 3, 3, 0, 0]
-    assert answer.times == {
+    response = read_response(CHAT, chunks, content_type="text/event-stream")
+    assert response.event_offsets_us == [11, 21, 31, 41, 51, 61]
+    assert response.event_sizes == [0, 2, 3, 3, 0, 0]
+    assert response.times == {
         "first_event_us": 11,
         "first_token_us": 21,
         "first_reasoning_us": 21,
@@ -144,11 +104,11 @@ def test_a_time_is_that_of_the_chunk_that_completes_the_event() -> None:
     }
 
 
-def test_times_of_several_events_in_a_chunk_and_of_one_that_the_end_completes() -> None:
+def test_times_of_events_in_one_chunk_and_of_an_event_that_the_end_completes() -> None:
     first, last = event('"content":"A"') + event('"content":"B"'), event('"content":"C"').rstrip()
-    answer = read_response(CHAT, [(10, first), (20, last)], content_type="text/event-stream")
-    assert answer.event_offsets_us == [10, 10, 20]
-    assert (answer.times["first_token_us"], answer.times["last_token_us"]) == (10, 20)
+    response = read_response(CHAT, [(10, first), (20, last)], content_type="text/event-stream")
+    assert response.event_offsets_us == [10, 10, 20]
+    assert (response.times["first_token_us"], response.times["last_token_us"]) == (10, 20)
 
 
 def test_times_are_kept_through_a_coding() -> None:
@@ -156,10 +116,10 @@ def test_times_are_kept_through_a_coding() -> None:
     chunks = []
     for at_us in (10, 20, 30):
         chunks.append((at_us, compressor.compress(event('"content":"A"')) + compressor.flush(zlib.Z_SYNC_FLUSH)))
-    answer = read_response(
+    response = read_response(
         CHAT, [*chunks, (40, compressor.flush())], content_type="text/event-stream", content_encoding="gzip"
     )
-    assert answer.event_offsets_us == [10, 20, 30]
+    assert response.event_offsets_us == [10, 20, 30]
 
 
 @pytest.mark.parametrize(
@@ -167,20 +127,20 @@ def test_times_are_kept_through_a_coding() -> None:
     [
         pytest.param('"content":[{"type":"text","text":"Yes"}]', (3, 0, 0), id="content in parts"),
         pytest.param('"content":[{"type":"thinking","thinking":[{"text":"Hm"}]}]', (0, 2, 0), id="thinking in parts"),
-        pytest.param('"reasoning":"Hm","reasoning_content":"Hm"', (0, 2, 0), id="reasoning said twice"),
+        pytest.param('"reasoning":"Hm","reasoning_content":"Hm"', (0, 2, 0), id="reasoning under two names"),
         pytest.param('"reasoning_details":[{"type":"reasoning.text","text":"Hm"}]', (0, 2, 0), id="details alone"),
         pytest.param('"refusal":"No"', (2, 0, 0), id="refusal"),
         pytest.param('"audio":{"transcript":"Yes"}', (3, 0, 0), id="audio"),
         pytest.param('"function_call":{"name":"f","arguments":"{"}', (0, 0, 2), id="function call"),
         pytest.param('"tool_calls":[{"custom":{"input":"SELECT"}}]', (0, 0, 6), id="custom tool"),
-        pytest.param('"role":"assistant","content":null', (0, 0, 0), id="nothing said"),
+        pytest.param('"role":"assistant","content":null', (0, 0, 0), id="no text"),
     ],
 )
 def test_characters_are_counted_by_kind(delta: str, sizes: tuple[int, int, int]) -> None:
-    answer = read_response(CHAT, [(7, event(delta))], content_type="text/event-stream")
-    assert answer.event_sizes == [sum(sizes)]
+    response = read_response(CHAT, [(7, event(delta))], content_type="text/event-stream")
+    assert response.event_sizes == [sum(sizes)]
     kinds = ("first_content_us", "first_reasoning_us", "first_tool_call_us")
-    assert [answer.times.get(kind) for kind in kinds] == [7 if size else None for size in sizes]
+    assert [response.times.get(kind) for kind in kinds] == [7 if size else None for size in sizes]
 
 
 @pytest.mark.parametrize(
@@ -196,8 +156,75 @@ def test_characters_are_counted_by_kind(delta: str, sizes: tuple[int, int, int])
 )
 def test_usage_reports_are_counted(name: str, reports: int, values: int) -> None:
     path = (DATA / "streams") / f"{name}.sse"
-    answer = read(one_chunk(path.read_bytes()), path)
-    assert (answer.usage_reports, answer.usage_values) == (reports, values)
+    response = read(one_chunk(path.read_bytes()), path)
+    assert (response.usage_reports, response.usage_values) == (reports, values)
+
+
+plain = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
+whole_call = st.builds(
+    lambda position, name, arguments, more: {
+        "id": f"call_{position}",
+        "type": "function",
+        "function": {"name": f"f{name}", "arguments": arguments},
+        **more,
+    },
+    st.integers(0, 10**6),
+    plain,
+    plain,
+    st.sampled_from([{}, {"extra_content": {"signature": "c2ln"}}]),
+)
+token = st.fixed_dictionaries({"token": plain, "logprob": st.integers(-9, 0)})
+whole_message = st.fixed_dictionaries(
+    {"role": st.just("assistant"), "content": st.none() | plain},
+    optional={
+        "refusal": st.none() | plain,
+        "reasoning_content": plain,
+        "reasoning": plain,
+        "tool_calls": st.lists(whole_call, min_size=1, max_size=3, unique_by=lambda call: call["id"]),
+        "function_call": st.fixed_dictionaries({"name": st.just("f"), "arguments": plain}),
+        "annotations": st.lists(st.fixed_dictionaries({"url": plain}), max_size=3),
+        "audio": st.fixed_dictionaries({"id": st.just("a"), "transcript": plain, "expires_at": st.just(9)}),
+    },
+)
+whole_choice = st.fixed_dictionaries(
+    {"message": whole_message, "finish_reason": st.sampled_from(["stop", "length", "tool_calls"])},
+    optional={
+        "logprobs": st.none() | st.fixed_dictionaries({"content": st.lists(token, max_size=3)}),
+        "content_filter_results": st.fixed_dictionaries({"hate": st.fixed_dictionaries({"filtered": st.booleans()})}),
+    },
+)
+whole_completion = st.fixed_dictionaries(
+    {
+        "id": st.just("c1"),
+        "object": st.just("chat.completion"),
+        "created": st.integers(1, 2**40),
+        "model": plain,
+        "choices": st.lists(whole_choice, min_size=1, max_size=3),
+    },
+    optional={
+        "usage": st.fixed_dictionaries({"prompt_tokens": st.integers(0, 9), "cost": st.decimals("0", "1")}),
+        "system_fingerprint": plain,
+        "service_tier": st.just("default"),
+        "provider": plain,
+        "x": json_value,
+    },
+)
+
+
+@pytest.mark.slow
+@examples
+@given(whole_completion, st.randoms(use_true_random=False), st.sampled_from(["\n", "\r", "\r\n"]), cuts)
+def test_any_completion_cut_into_chunks_is_put_together_again(
+    completion: dict[str, Any], random: Random, end: str, cuts: list[int]
+) -> None:
+    completion["choices"] = [{"index": index} | choice for index, choice in enumerate(completion["choices"])]
+    body = Chunker(random).body(completion, end)
+    response = read_response(CHAT, list(enumerate(pieces(body, cuts))), content_type="text/event-stream")
+    assert response.problems == []
+    assert exact(response.completion) == exact(completion)
+    assert response.done
+    assert response.finished
+    assert exact(rebuild_completion(flatten_completion(response.completion))) == exact(completion)
 
 
 LONG_BODIES: dict[str, Callable[[], bytes]] = {

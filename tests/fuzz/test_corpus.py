@@ -1,4 +1,4 @@
-"""Inputs that fuzzing kept, replayed: what `tests/fuzz` says must hold, and that real files hold what was read."""
+"""Replays the corpus: the properties hold for its inputs, and the files have what was read from them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.fuzz.properties import PLAIN, SEPARATOR, case_of, check
-from tests.support.journals.journals import recording
-from tests.support.places import DATA
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 from tapeline.addons.tapeline_recorder.journal_writer import JournalWriter
@@ -17,6 +14,9 @@ from tapeline.pipeline.sealing.policy import policy_of
 from tapeline.pipeline.sealing.seal import seal
 from tapeline.pipeline.warehouse import database
 from tapeline.pipeline.wire.json_text import loads
+from tests.fuzz.properties import PLAIN, SEPARATOR, case_of, check
+from tests.support.journals.journals import recording
+from tests.support.places import DATA
 
 CORPUS = sorted((DATA / "fuzz_corpus").iterdir())
 MOST_FILES = 100
@@ -34,12 +34,12 @@ def test_the_properties_hold(path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"0", PLAIN, PLAIN + SEPARATOR, b"\xff" * 400])
-def test_the_properties_hold_for_the_odd_ends(data: bytes) -> None:
+def test_the_properties_hold_for_odd_inputs(data: bytes) -> None:
     check(data)
 
 
 def write(writer: JournalWriter, number: int, exchange: CapturedExchange) -> None:
-    """Queue an exchange as a recorder does."""
+    """Queue an exchange as the recorder does."""
     writer.add("head", number, exchange.head)
     for part, chunks in (("request", exchange.request), ("response", exchange.response)):
         for chunk in chunks:
@@ -49,7 +49,7 @@ def write(writer: JournalWriter, number: int, exchange: CapturedExchange) -> Non
             writer.add(part, number, values)
 
 
-def test_files_hold_what_was_read(data: Path) -> None:
+def test_files_have_what_was_read(data: Path) -> None:
     exchanges = [case_of(path.read_bytes()).captured() for path in CORPUS]
     for number, exchange in enumerate(exchanges):
         exchange.exchange_id = exchange.head["exchange_id"] = f"exchange-{number:03d}"
@@ -59,8 +59,8 @@ def test_files_hold_what_was_read(data: Path) -> None:
     directory = DataDirectory(data)
     assert seal(directory).exchanges == len(exchanges)
     rows = pl.read_parquet(data / "exchanges" / "**" / "*.parquet", hive_partitioning=False).to_dicts()
-    privacy = policy_of({}, directory)
-    expected = [privacy.record(exchange, "recorder-1") for exchange in exchanges]
+    policy = policy_of({}, directory)
+    expected = [policy.record(exchange, "recorder-1") for exchange in exchanges]
     assert rows == [record.row for record in expected]
     database.load(directory)
     with database.querying(directory) as connection:

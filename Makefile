@@ -13,6 +13,11 @@ REAL_SERVERS := litellm llama-cpp
 LLAMA_CPP_BUILD := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 \
   -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/clients/real/llama-cpp.cmake
 
+# Samples have the times of people in UTC. Broken links and anchors are errors.
+PAGES := README.md $(sort $(wildcard docs/*.md))
+COG := TZ=UTC $(BIN)/cog
+SITE := $(BIN)/sphinx-build -q -W --keep-going -b html -d .sphinx docs site
+
 .PHONY: help setup demo test check test-real bench stress torture fuzz docs lock clean
 
 help: ## this list
@@ -31,7 +36,8 @@ check: setup ## everything a reviewer would run
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cog --check -I . README.md
+	$(COG) --check -I . $(PAGES)
+	$(SITE)
 	TAPELINE_FAST_PATH=0 $(BIN)/python -m pytest -q -n auto $(WITHOUT_FAST_PATH)
 	$(BIN)/python -m pytest -q -n auto
 
@@ -52,8 +58,9 @@ fuzz: $(FUZZ)/.ready ## try random bodies on the core for FUZZ_SECONDS, guided b
 torture: setup ## two hundred kills of what records, seals and loads, and the books compared: ten minutes
 	@$(BIN)/python -m tests.torture
 
-docs: setup ## write the generated parts of the README anew
-	$(BIN)/cog -r -I . README.md
+docs: setup ## write the generated parts of README.md and docs/, and build the site
+	$(COG) -r -I . $(PAGES)
+	$(SITE)
 
 lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --no-header --python-version 3.12 \
@@ -64,7 +71,7 @@ lock: ## pin the newest versions that fit pyproject.toml (needs uv)
 	  --python-version 3.12 --output-file tests/clients/real/$$name.txt tests/clients/real/$$name.in || exit 1; done
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(VENV)-bench $(REAL_SERVERS:%=$(VENV)-%) $(FUZZ) .bench .node build dist *.egg-info \
+	rm -rf $(VENV) $(VENV)-bench $(REAL_SERVERS:%=$(VENV)-%) $(FUZZ) .bench .node .sphinx site build dist *.egg-info \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Use the first Python >= 3.12 that really starts (a pyenv shim may not); with none, let uv fetch one.

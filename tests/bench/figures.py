@@ -88,7 +88,7 @@ def as_table(figures: list[Figure]) -> str:
 
 
 def as_markdown(figures: list[Figure], machine: str) -> str:
-    """For a README."""
+    """Return the figures as Markdown tables, for docs/benchmarks.md."""
     lines = [machine]
     for part in dict.fromkeys(figure.part for figure in figures):
         lines += ["", f"**{part}**", "", f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]

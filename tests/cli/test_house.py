@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -44,3 +45,17 @@ def test_functions_are_short() -> None:
 def test_few_modules_stand_at_the_top() -> None:
     modules = {path.name for path in (ROOT / "pipeline").glob("*.py")} - {"__init__.py"}
     assert len(modules) <= MOST_MODULES_AT_THE_TOP
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= MOST_LINES_OF_THE_README
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    assert len(targets) > 10
+    assert [target for target in targets if not (ROOT / target).is_file()] == []
+
+
+def test_every_page_is_in_the_contents() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text("utf-8").splitlines()
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages <= set(contents)

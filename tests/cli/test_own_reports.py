@@ -45,9 +45,9 @@ def own(recorded: Path) -> Path:
     return folder
 
 
-def test_the_examples_of_the_readme_are_reports(recorded: Path) -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    section = text.partition("#### Reports of your own")[2].partition("\n### ")[0]
+def test_the_documented_examples_are_reports(recorded: Path) -> None:
+    text = (ROOT / "docs" / "reports.md").read_text("utf-8")
+    section = text.partition("## Reports of your own")[2]
     names = re.findall(r"\(`([\w-]+)\.sql`\)", section)
     examples = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
     assert len(names) == len(examples) == 3

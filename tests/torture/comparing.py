@@ -14,7 +14,7 @@ from typing import Any
 from tests.torture.answers import kind_of, request_body, text_within
 from tests.torture.books import Books, Entry
 
-#: What a kill may cost, as the README says it.
+#: What a kill may cost, as the documentation says it.
 KEPT_SECONDS = 0.2
 CUT = "recorder_stopped"
 

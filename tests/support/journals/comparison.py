@@ -82,7 +82,7 @@ REPEATED = {
     "beyond": (["a b c d", "a b c e", "a b c f"], ["a b c d", "a b c e", "x y z"]),
 }
 SAME = 20
-#: What the README shows.
+#: What the documentation shows.
 EXAMPLE_ARGUMENTS = ("before", "after", "--fail-on", "tool_calls,text>0.5,completion_tokens>5%", "--limit", "2")
 
 

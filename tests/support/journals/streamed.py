@@ -10,10 +10,17 @@ from tests.support.journals.journals import MadeUp
 EVENT_STREAM = "text/event-stream"
 
 
-def streamed(*deltas: tuple[int, dict[str, Any]], finish_reason: str | None = "stop", **made_up: Any) -> MadeUp:
-    """A stream whose deltas come at so many microseconds from the start, and then nothing."""
+def streamed(
+    *deltas: tuple[int, dict[str, Any]],
+    finish_reason: str | None = "stop",
+    reported_usage: dict[str, int] | None = None,
+    **made_up: Any,
+) -> MadeUp:
+    """A stream whose deltas come at these microseconds from the start; usage, if any, comes with the last one."""
     last = len(deltas) - 1
     pieces = [(at, _event(delta, finish_reason if place == last else None)) for place, (at, delta) in enumerate(deltas)]
+    if reported_usage is not None:
+        pieces.append((deltas[last][0], _usage_event(reported_usage)))
     values: dict[str, Any] = {"content_type": EVENT_STREAM, "ended_us": deltas[last][0], "params": {"stream": True}}
     return MadeUp(pieces=pieces, answered_us=deltas[0][0], **values | made_up)
 
@@ -27,3 +34,8 @@ def _event(delta: dict[str, Any], finish_reason: str | None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     chunk = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
     return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+def _usage_event(usage: dict[str, int]) -> bytes:
+    chunk = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage}
+    return f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()

@@ -36,7 +36,7 @@ def run(folder: Path, *options: str, upstream: str = NOWHERE, **environment: str
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the README's example in it."""
+    """A folder with the documented example in it."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")

@@ -1,4 +1,4 @@
-"""A file of one's own prices: the README's example, and one clear line for each thing that is wrong in one."""
+"""A file of one's own prices: the documented example, and one clear line for each thing that is wrong in one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tapeline.pipeline.pricing.price_book import PriceBook
 from tapeline.pipeline.pricing.prices_file import read_prices_file
 from tapeline.pipeline.pricing.rates import Call, Price
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "costs.md"
 MILLION = 1_000_000
 
 
 def in_readme() -> str:
-    (example,) = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     return str(example)
 
 

@@ -1,8 +1,10 @@
-"""Writes the parts of the README that come from the code; cog calls it, and `make check` compares."""
+"""Writes the parts of README.md and docs/ that come from the code; cog calls it, and `make check` compares."""
 
 from __future__ import annotations
 
 import tempfile
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,12 +13,12 @@ from tapeline.pipeline.apis.chat_completions.request import VOLATILE_FIELDS
 from tapeline.pipeline.apis.usage import USAGE_PATHS
 from tapeline.pipeline.cli.main import tapeline
 from tapeline.pipeline.dataset.schema import COSTS, DATASETS, LINKS, OUTCOMES, Column
-from tapeline.pipeline.demo import WORKLOAD
 from tapeline.pipeline.records.record import make_record
 from tapeline.pipeline.reports.definition import all_reports
 from tapeline.pipeline.wire.redaction import FORMATS
 from tests.clients.sdk.deviations import CLIENTS, read_kinds, read_versions
 from tests.support.journals.comparison import EXAMPLE_ARGUMENTS, make_example
+from tests.support.journals.sample import make_sample
 from tests.support.journals.systems import Line, System, all_systems
 from tests.support.places import DATA
 from tests.support.processes.recorder import tapeline_here
@@ -26,7 +28,7 @@ EXAMPLE = DATA / "example" / "haiku.py"
 
 
 def command_list() -> str:
-    """A line a command, as `tapeline --help` has it, whole."""
+    """Return a table of the commands with their summaries."""
     rows = [
         f"| `tapeline {name}` | {command.get_short_help_str(limit=200)} |"
         for name, command in tapeline.commands.items()
@@ -35,72 +37,104 @@ def command_list() -> str:
     return _table("command", "what it does", rows)
 
 
+def _wrapped(paragraph: str) -> str:
+    """Break a sentence as a terminal would; tables and messages of several lines are left alone."""
+    is_sentence = paragraph[:1].isalnum() and "  " not in paragraph
+    is_long = len(paragraph.partition("\n")[0]) > HELP_WIDTH
+    return textwrap.fill(paragraph, HELP_WIDTH) if is_sentence and is_long else paragraph
+
+
 def command_help(name: str) -> str:
-    """A command's own help."""
+    """Return a command's own help."""
     command = tapeline.commands[name]
     context = click.Context(command, info_name=f"tapeline {name}", terminal_width=HELP_WIDTH)
     return f"```\n{command.get_help(context)}\n```"
 
 
 def report_list() -> str:
-    """A line a report."""
+    """Return a table of the reports."""
     return _table("report", "what it answers", [f"| `{report.name}` | {report.title} |" for report in all_reports()])
 
 
 def column_table(dataset: str) -> str:
-    """A line a column."""
+    """Return a table of a dataset's columns."""
     return _columns(DATASETS[dataset].columns)
 
 
 def link_table() -> str:
-    """The columns that `exchanges` has in the warehouse alone."""
+    """Return a table of the columns that `exchanges` has in the warehouse alone."""
     return _columns(LINKS)
 
 
+def all_commands() -> str:
+    """Return the help of every command, each under a heading."""
+    names = [name for name, command in tapeline.commands.items() if not command.hidden]
+    return "\n\n".join(f"## tapeline {name}\n\n{command_help(name)}" for name in names)
+
+
 def comparison_example() -> str:
-    """What `tapeline diff` prints of two recordings made up for it."""
+    """Return what `tapeline diff` prints of two recordings made up for it."""
+    return _example(make_example, "diff", *EXAMPLE_ARGUMENTS)
+
+
+def gate_example() -> str:
+    """Return the start of the same comparison: the verdict and the rules that fired."""
+    return _example(make_example, "diff", *EXAMPLE_ARGUMENTS, lines=10)
+
+
+def sample(*arguments: str, lines: int | None = None) -> str:
+    """Return what a command prints of a small recording with fixed times."""
+    return _example(make_sample, *arguments, lines=lines)
+
+
+def _example(make: Callable[[Path], None], *arguments: str, lines: int | None = None) -> str:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        make_example(data)
-        printed = tapeline_here("diff", *EXAMPLE_ARGUMENTS, "--data", data).stdout
-    shown = " ".join(f"'{word}'" if ">" in word else word for word in EXAMPLE_ARGUMENTS)
-    return f"```\n$ tapeline diff {shown}\n{printed.rstrip()}\n```"
+        make(data)
+        result = tapeline_here(*arguments, "--data", data)
+    text = "\n".join(line.rstrip() for line in result.stdout.strip("\n").splitlines())
+    printed = "\n\n".join(map(_wrapped, text.split("\n\n"))).splitlines()
+    if lines is not None and len(printed) > lines:
+        printed = [*printed[:lines], "..."]
+    shown = " ".join(f"'{word}'" if set(word) & set("> *") else word for word in arguments)
+    return "\n".join([f"```\n$ tapeline {shown}", *printed, "```"])
 
 
 def cost_table() -> str:
-    """Those that follow from prices."""
+    """Return a table of the columns that follow from prices."""
     return _columns(COSTS)
 
 
 def outcome_list() -> str:
-    """A line an outcome."""
-    return _table("outcome", "what it says", [f"| `{name}` | {text} |" for name, text in OUTCOMES.items()])
+    """Return a table of the outcomes."""
+    return _table("outcome", "meaning", [f"| `{name}` | {text} |" for name, text in OUTCOMES.items()])
 
 
 def volatile_fields() -> str:
-    """The fields that `request_fingerprint` leaves out."""
+    """Return the fields that `request_fingerprint` leaves out."""
     return ", ".join(f"`{name}`" for name in VOLATILE_FIELDS) + "."
 
 
 def system_table() -> str:
-    """A line a system of `tests/data/systems`: what is its own, by the column that holds it, and how that is known."""
+    """Return a table of the systems in `tests/data/systems`, with what each does differently."""
     systems = sorted(all_systems(), key=lambda system: system.about["order"])
     rows = [f"| {system.about['name']} | {_own(system)} | {_proof(system)} |" for system in systems]
-    return "\n".join(["| system | what is its own, and where it is | tested with |", "| --- | --- | --- |", *rows])
+    return "\n".join(
+        [
+            "| system | what it does differently, and the column that holds it | tested with |",
+            "| --- | --- | --- |",
+            *rows,
+        ]
+    )
 
 
 def redacted_formats() -> str:
-    """The kinds of credentials that are replaced by names."""
+    """Return the kinds of credentials that are replaced."""
     return "  " + ", ".join(f"`{kind}`" for kind in dict.fromkeys(entry.kind for entry in FORMATS)) + "."
 
 
-def demo_size() -> str:
-    """What the demo's workload is."""
-    return f"{len(WORKLOAD)} calls to {len({call.host for call in WORKLOAD})} hosts"
-
-
 def pytest_example() -> str:
-    """The tests that `test_pytest_plugin` runs."""
+    """Return the tests that `test_pytest_plugin` runs."""
     return f"```python\n{EXAMPLE.read_text('utf-8').rstrip()}\n```"
 
 
@@ -160,13 +194,13 @@ def _proof(system: System) -> str:
 
 
 def sdk_versions() -> str:
-    """The SDKs that were compared."""
+    """Return the SDKs that are compared, with their versions."""
     versions = read_versions()
     return f"(openai {versions['python']} for Python, {versions['node']} for Node)"
 
 
 def sdk_deviations() -> str:
-    """A line a reason why SDKs read a stream otherwise, with how many of the tests' answers show it."""
+    """Return a table of how SDKs read streams differently, with the number of test streams that show it."""
     rows = [
         " | ".join(
             ["", kind.what, *(str(len(kind.streams(client)) or "") for client in CLIENTS), kind.ours, ""]

@@ -37,12 +37,14 @@ class Head(TypedDict):
     #: Microseconds since 1970, UTC.
     started_at_us: int
     client_connection_id: str | None
-    mode: str
+    #: mitmproxy's name for the proxy mode; None where an imported file does not say.
+    mode: str | None
     scheme: str
     host: str
     port: int
     path: str
-    http_version: str
+    #: None where an imported file does not say.
+    http_version: str | None
     headers: HeaderPairs
     api_key_id: str | None
     #: Length and keyed hash of each credential that the request came with.
@@ -63,7 +65,7 @@ class Answer(StageTimes):
     """Known when a response's headers have been read."""
 
     status_code: int
-    http_version: str
+    http_version: str | None
     headers: HeaderPairs
 
 

@@ -85,10 +85,15 @@ def output_options(command: Command) -> Command:
     return format_option(FORMATS)(output_option(command))
 
 
-def format_option(forms: Sequence[str]) -> Callable[[Command], Command]:
-    """`--format`, one of these, the first unless it is said."""
+def format_option(formats: Sequence[str]) -> Callable[[Command], Command]:
+    """`--format`, one of these; the first is the default."""
     return click.option(
-        "--format", "form", type=click.Choice(forms), default=forms[0], show_default=True, help="Form of the output."
+        "--format",
+        "format_name",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="Output format.",
     )
 
 

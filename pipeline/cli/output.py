@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from ..reports.run import Table
 
 
-def print_table(table: Table, form: str, output: Path | None) -> None:
+def print_table(table: Table, format_name: str, output: Path | None) -> None:
     """Print a table, or write it to a file."""
     from ..reports.render import FORMATS as renderers
     from ..reports.render import coverage_line
     from ..wire.terminal_text import visible
 
-    text = renderers[form](table)
-    if form == "csv" and output is None and sys.stdout.isatty():
+    text = renderers[format_name](table)
+    if format_name == "csv" and output is None and sys.stdout.isatty():
         text = visible(text.replace("\r\n", "\n"))  # in a pipe and in a file it is exact
     write_out(text, output)
-    if form == "csv" and table.coverage:
+    if format_name == "csv" and table.coverage:
         # A CSV file has no place for it, and figures never go without it.
         note(coverage_line(table.coverage))
 

@@ -1,14 +1,13 @@
-"""`tapeline diff`: whether the answers of two recordings differ, and beyond what they differ by themselves.
+"""`tapeline diff`: whether the responses of two recordings differ, and by more than they differ from one another.
 
-    sides      what was typed as BASE and CANDIDATE
-    pairing    pairs answers and compares them to the character, in DuckDB
-    compare    the finer look at two texts, or at the arguments of two calls; `words` is how texts are likened
-    noise      what differs no more than BASE's own answers do
+    run        the whole comparison, step by step; what BASE and CANDIDATE mean
+    pairing    pairs exchanges and compares them character by character, in DuckDB
+    compare    compares two texts or two lists of calls in detail, and tells noise from change
+    words      splits texts into words, and finds those that differ
     figures    tokens, cost and time of both sides, with intervals
-    rules      what the exit code hangs on
-    result     the values that these make
-    run        calls them in order
-    as_*       the forms of output, in `wording`'s words
+    rules      the rules of `--fail-on`, on which the exit code depends
+    result     the values that all of these make
+    formats    the formats of output
 
-`compare`, `words`, `noise`, `figures`, `rules` and `result` take values and give values.
+`compare`, `words`, `figures`, `rules` and `result` turn values into values: they read no database and no file.
 """

@@ -1,7 +1,7 @@
-"""How two answers differ: texts as words and as JSON, calls as JSON; and how much of that is noise.
+"""Compares two responses: texts as words and as JSON, tool calls as JSON; and tells noise from change.
 
-Values in, verdicts out. BASE's own answers to one request show its noise: a difference no larger is none. Where BASE
-has one answer, nothing is known of its noise, and every difference counts as a change.
+BASE's own responses to one request show its noise: a difference that is no larger counts as noise. Where BASE has only
+one response, its noise is unknown, and every difference counts as a change.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from itertools import combinations
 from ..wire.json_text import NOT_JSON, canonical, loads
 from .result import MEASURED_KINDS, How
 from .words import difference, words
+
+# BASE's own responses to one request that are compared with one another: 8 make 28 comparisons.
+MOST_OWN = 8
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,16 @@ SPACES = Verdict(How.SPACES, 0.0)
 SPELLING = Verdict(How.SPELLING, 0.0)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How far BASE's own responses to one request differ, in texts of one kind, and all calls they have."""
+
+    furthest: float = 0.0
+    calls: frozenset[tuple[str, ...]] = frozenset()
+
+
 def compare_texts(base: str, candidate: str) -> Verdict | None:
-    """How two texts differ; None where they do not."""
+    """Compare two texts; None if they are equal."""
     if base == candidate:
         return None
     base_words, candidate_words = words(base), words(candidate)
@@ -39,23 +50,41 @@ def compare_texts(base: str, candidate: str) -> Verdict | None:
 
 
 def compare_calls(base: str, candidate: str) -> Verdict | None:
-    """How two lists of calls differ, each a JSON list of name and arguments; their order does not count."""
+    """Compare two lists of calls, each a JSON list of names and arguments, in any order; None if they are equal."""
     if base == candidate:
         return None
-    base_calls, candidate_calls = plain_calls(base), plain_calls(candidate)
+    base_calls, candidate_calls = normalized_calls(base), normalized_calls(candidate)
     if base_calls == candidate_calls:
         return SPELLING
-    # One call that differs of two is half of them.
-    shared = len(base_calls) + len(candidate_calls)
-    return Verdict(How.CHANGED, difference(base_calls, candidate_calls) if shared else 0.0)
+    # One call of two that differs is half of them.
+    total = len(base_calls) + len(candidate_calls)
+    return Verdict(How.CHANGED, difference(base_calls, candidate_calls) if total else 0.0)
 
 
-def plain_calls(calls: str) -> list[str]:
-    """Calls in a form that is the same for the same calls: arguments as canonical JSON where they are JSON."""
-    return sorted(f"{name}({_plain_arguments(arguments)})" for name, arguments in loads(calls))
+def measure_spread(kind: str, own: list[str]) -> Spread:
+    """Return the spread of BASE's own texts or calls, which are all different; those after `MOST_OWN` do not count."""
+    own = own[:MOST_OWN]
+    if kind not in MEASURED_KINDS:
+        return Spread(calls=frozenset(tuple(normalized_calls(calls)) for calls in own))
+    verdicts = (compare_texts(one, other) for one, other in combinations(own, 2))
+    return Spread(furthest=max((verdict.amount for verdict in verdicts if verdict), default=0.0))
 
 
-def _plain_arguments(arguments: str) -> str:
+def judge(kind: str, verdict: Verdict, candidate: str, spread: Spread | None, *, is_own: bool) -> How:
+    """Decide whether a difference is a change or noise; `is_own`: one of BASE's own responses equals the candidate."""
+    if verdict.how is not How.CHANGED:
+        return verdict.how
+    if is_own or (spread is not None and _is_within(kind, verdict, candidate, spread)):
+        return How.NOISE
+    return How.CHANGED
+
+
+def normalized_calls(calls: str) -> list[str]:
+    """Return calls in a sorted form that is equal for equal calls: arguments that are JSON as canonical JSON."""
+    return sorted(f"{name}({_normalized_arguments(arguments)})" for name, arguments in loads(calls))
+
+
+def _normalized_arguments(arguments: str) -> str:
     value = loads(arguments)
     return " ".join(arguments.split()) if value is NOT_JSON else canonical(value)
 
@@ -68,37 +97,7 @@ def _is_same_json(base: str, candidate: str) -> bool:
     return candidate_value is not NOT_JSON and canonical(base_value) == canonical(candidate_value)
 
 
-# So many of BASE's own answers to one question are compared with one another: 28 comparisons.
-MOST_OWN = 8
-
-
-@dataclass(frozen=True)
-class Spread:
-    """BASE's own answers to a question, of one kind: the furthest that two of them differ, and all their calls."""
-
-    furthest: float = 0.0
-    calls: frozenset[tuple[str, ...]] = frozenset()
-
-
-def measure_spread(kind: str, own: list[str]) -> Spread:
-    """The spread of BASE's own texts or calls, each given once; those after `MOST_OWN` do not count."""
-    own = own[:MOST_OWN]
-    if kind not in MEASURED_KINDS:
-        return Spread(calls=frozenset(tuple(plain_calls(calls)) for calls in own))
-    verdicts = (compare_texts(one, other) for one, other in combinations(own, 2))
-    return Spread(furthest=max((verdict.amount for verdict in verdicts if verdict), default=0.0))
-
-
-def judge(kind: str, verdict: Verdict, candidate: str, spread: Spread | None, *, is_own: bool) -> How:
-    """What a difference amounts to; `is_own`: BASE itself gave the candidate's answer, to the character."""
-    if verdict.how is not How.CHANGED:
-        return verdict.how
-    if is_own or (spread is not None and _is_within(kind, verdict, candidate, spread)):
-        return How.NOISE
-    return How.CHANGED
-
-
 def _is_within(kind: str, verdict: Verdict, candidate: str, spread: Spread) -> bool:
     if kind in MEASURED_KINDS:
         return verdict.amount <= spread.furthest
-    return tuple(plain_calls(candidate)) in spread.calls
+    return tuple(normalized_calls(candidate)) in spread.calls

@@ -1,7 +1,7 @@
-"""Tokens, cost and time of both sides: each statistic with an interval for its difference.
+"""Tokens, cost and time of both sides: every statistic, with an interval for its difference.
 
-The interval is the middle 95 % of what the difference is when the pairs are drawn again and again with replacement (a
-paired bootstrap). Draws are seeded: the same pairs always give the same interval.
+The interval is a paired bootstrap: the pairs are drawn with replacement many times, and the middle 95 % of the
+differences are the interval. The draws are seeded, so the same pairs always have the same interval.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its column, its unit for people, and the statistic that a rule means if it names none."""
+    """A figure: its column, its title with the unit, and the statistic that a rule uses if it names none."""
 
     column: str
     title: str
     usual: str
 
 
-#: Figures by the names that rules call them.
+#: Figures by their names in rules.
 FIGURES = {
     "prompt_tokens": Figure("prompt_tokens", "prompt tokens", "sum"),
     "completion_tokens": Figure("completion_tokens", "completion tokens", "sum"),
@@ -37,22 +37,22 @@ FIGURES = {
     "ttft": Figure("ttft_ms", "time to first token (ms)", "p50"),
     "total": Figure("total_ms", "total time (ms)", "p50"),
 }
-# With fewer pairs the draws repeat one another. Beyond a 95th percentile lies one pair of twenty: of 60 pairs at least
-# one does with 95 % certainty.
+# With fewer pairs the draws repeat one another. One pair in twenty lies beyond the 95th percentile: of 60 pairs, at
+# least one does with 95 % certainty.
 _FEWEST_PAIRS = 20
 _FEWEST_PAIRS_OF_P95 = 60
-#: Statistics, and the fewest pairs that tell something of each.
+#: Statistics, and the fewest pairs from which each can be estimated.
 STATISTICS = {"p50": _FEWEST_PAIRS, "p95": _FEWEST_PAIRS_OF_P95, "mean": _FEWEST_PAIRS, "sum": _FEWEST_PAIRS}
 CONFIDENCE = 0.95
 _DRAWS = 999
 _SEED = 20_260_101
-# Of more pairs a sample is drawn from, and the interval narrowed by the root of the sample's share: what an interval
-# of all would be, at a hundredth of the time.
+# With more pairs, the draws come from a sample of this size, and the interval is narrowed by the square root of the
+# sample's share. It is then as wide as that of all pairs, in a hundredth of the time.
 _MOST_DRAWN = 2_000
 
 
 def estimate(columns: Mapping[str, tuple[Numbers, Numbers]]) -> list[Estimate]:
-    """Every statistic of every figure; a number that is not known is NaN, and its pair does not count for it."""
+    """Estimate every statistic of every figure. A pair with an unknown number (NaN) does not count for a figure."""
     estimates: list[Estimate] = []
     for name in FIGURES:
         base, candidate = columns[name]
@@ -81,7 +81,7 @@ def _estimate(name: str, base: Numbers, candidate: Numbers) -> list[Estimate]:
 
 
 def _interval(statistic: str, base: Numbers, candidate: Numbers) -> tuple[float, float]:
-    """The ends of the interval of the difference between candidate and base."""
+    """Return the ends of the interval for the difference between candidate and base."""
     import numpy as np
 
     of = _statistic(statistic)

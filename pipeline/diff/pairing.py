@@ -1,6 +1,6 @@
-"""Pairs the answers of two sides and compares them to the character, in DuckDB.
+"""Pairs the exchanges of two sides and compares them character by character, in DuckDB.
 
-Only texts and arguments that differ leave the database, a batch at a time. What they amount to is others' to say.
+Only texts and arguments that differ leave the database, in batches; `compare` decides what a difference means.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from .result import Pair, Texts, Unpaired
 if TYPE_CHECKING:
     from .figures import Numbers
 
-#: What `--match` calls by a name of its own; the last is no column.
+#: The values of `--match` that are not the name of a column, and the columns they stand for; `LAST_USER` has none.
 MATCHES = {"request": "request_fingerprint", "messages": "messages_fingerprint"}
 LAST_USER = "last-user"
 _BATCH = 2_000
 
 
 class Pairing:
-    """Answers of two sides, paired, in temporary tables of a connection."""
+    """The exchanges of two sides, paired, in temporary tables of a connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, match: str) -> None:
         self._connection = connection
         self._sql = sql_statements("diff")
         self._column = self._column_of(match)
-        self._run("answers")
+        self._run("side_exchanges")
 
     def add_side(self, side: str, filters: Filters) -> dict[str, Any]:
-        """Take what the filters let through as a side; gives what its figures rest on."""
+        """Use the exchanges under the filters as a side, and return their coverage."""
         set_filters(self._connection, filters)
         if self._column is None:
             self._run("keys_by_last_user")
@@ -47,8 +47,8 @@ class Pairing:
         return coverage(self._connection)
 
     def pair(self) -> None:
-        """Pair by key and order of occurrence, and compare what is paired."""
-        for name in ("pairs", "repeated", "said", "facets", "differences"):
+        """Pair exchanges by key and order of occurrence, and compare each pair."""
+        for name in ("pairs", "repeated", "choice_texts", "facets", "differences"):
             self._run(name)
 
     def pairs(self) -> list[Pair]:
@@ -58,25 +58,25 @@ class Pairing:
         return [Unpaired(*row) for row in self._run("unpaired").fetchall()]
 
     def basis(self) -> dict[str, int]:
-        """What of the pairs could not be compared, and how many have a spread of BASE's own."""
+        """Count the pairs that could not be compared in full, and those for which BASE has several responses."""
         result = self._run("basis")
         names = [column[0] for column in result.description or []]
         return dict(zip(names, result.fetchone() or (), strict=True))
 
     def named_differences(self) -> Iterator[tuple[Any, ...]]:
-        """pair, choice, kind, base's value, candidate's value, whether it is one of BASE's own."""
+        """Yield pair, choice, kind, base's value, candidate's value, whether BASE also has the candidate's value."""
         return self._rows("named_differences")
 
     def own_texts(self) -> Iterator[tuple[Any, ...]]:
-        """key, choice, kind, BASE's own texts: for keys that were asked several times and have texts that differ."""
+        """Yield key, choice, kind and BASE's own texts, for repeated keys with texts that differ."""
         return self._rows("own_texts", most=MOST_OWN)
 
     def texts_that_differ(self) -> Iterator[tuple[Any, ...]]:
-        """pair, key, choice, kind, whether it is one of BASE's own, base's text, candidate's text."""
+        """Yield pair, key, choice, kind, whether BASE also has the candidate's text, base's text, candidate's text."""
         return self._rows("texts_that_differ")
 
     def figures(self) -> Mapping[str, tuple[Numbers, Numbers]]:
-        """Of each figure the numbers of both sides, a pair each, in the order of the pairs; NaN where not known."""
+        """Return the numbers of both sides for each figure, in the order of the pairs; NaN for an unknown number."""
         import numpy as np
 
         columns = self._run("figures").fetchnumpy()
@@ -85,19 +85,19 @@ class Pairing:
             name: (known[f"base_{spec.column}"], known[f"candidate_{spec.column}"]) for name, spec in FIGURES.items()
         }
 
-    def questions(self, pairs: list[int]) -> dict[int, str | None]:
-        """What the last message of a user says, of these pairs."""
-        return dict(self._run("shown_questions", pairs=pairs).fetchall())
+    def prompts(self, pairs: list[int]) -> dict[int, str | None]:
+        """Return the text of the last message of the user, by pair."""
+        return dict(self._run("shown_prompts", pairs=pairs).fetchall())
 
     def texts(self, pairs: list[int]) -> dict[int, list[Texts]]:
-        """What both sides of these pairs said."""
-        found: dict[int, list[Texts]] = {number: [] for number in pairs}
+        """Return the texts and calls of both sides, by pair."""
+        texts: dict[int, list[Texts]] = {number: [] for number in pairs}
         for pair, choice, *sides in self._run("shown_texts", pairs=pairs).fetchall():
             base, candidate = (
                 {"text": side[0], "refusal": side[1], "calls": loads(side[2])} for side in _halves(sides)
             )
-            found[pair].append(Texts(choice, base, candidate))
-        return found
+            texts[pair].append(Texts(choice, base, candidate))
+        return texts
 
     def _column_of(self, match: str) -> str | None:
         if match == LAST_USER:

@@ -1,4 +1,4 @@
-"""The values that a comparison makes: what differs in which pair, what has no partner, and what the figures say."""
+"""The values that a comparison makes: pairs with their differences, exchanges without a partner, and figures."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from typing import Any
 
 BASE, CANDIDATE = "base", "candidate"
 SIDES = (BASE, CANDIDATE)
-#: What is compared, the gravest first, and what each word says.
+#: The kinds of change, the most serious first, and what each compares.
 CHANGE_KINDS = {
     "outcome": "how the exchange ended",
     "status": "the HTTP status",
     "error": "type and code of the provider's error",
-    "choices": "how many choices the answer has",
+    "choices": "how many choices the response has",
     "finish_reason": "why a choice ended",
     "tool_names": "which tools were called",
     "tool_arguments": "with which arguments the same tools were called, as JSON",
-    "refusal": "what was refused",
+    "refusal": "the text of a refusal",
     "text": "the text of a choice",
     "reasoning": "whether there is any reasoning",
 }
-#: Kinds whose values are texts: how far two differ is a number between 0 and 1.
+#: Kinds that compare texts: how far two texts differ is a number between 0 and 1.
 MEASURED_KINDS = ("text", "refusal")
 
 
 class How(StrEnum):
-    """What a difference amounts to."""
+    """Whether a difference is a change."""
 
     CHANGED = "changed"
-    #: BASE's own answers to the same question differ as much.
+    #: BASE's own responses to the same request differ as much.
     NOISE = "noise"
-    #: White space alone differs.
+    #: Only white space differs.
     SPACES = "white space"
-    #: The same JSON value, spelled another way.
+    #: The same JSON value, written differently.
     SPELLING = "same JSON"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One kind of difference of a pair; of texts `amount` is how far they differ, `spread` how far BASE's own do."""
+    """One kind of difference in a pair; for texts, `amount` is how far they differ, `spread` how far BASE's own do."""
 
     kind: str
     how: How
@@ -67,7 +67,7 @@ class Pair:
 
     @property
     def changes(self) -> list[Difference]:
-        """Differences that are no noise and no spelling."""
+        """The differences that are neither noise nor spelling."""
         return [difference for difference in self.differences if difference.how is How.CHANGED]
 
     def changed_kinds(self) -> set[str]:
@@ -79,7 +79,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Unpaired:
-    """An exchange without a partner, and why."""
+    """An exchange without a partner, and the reason."""
 
     side: str
     exchange_id: str
@@ -91,7 +91,7 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class Texts:
-    """What both sides said in one choice; calls are lists of name and arguments."""
+    """The texts and calls of both sides in one choice; calls are lists of name and arguments."""
 
     choice: int
     base: dict[str, Any]
@@ -100,17 +100,18 @@ class Texts:
 
 @dataclass(frozen=True)
 class Shown:
-    """A changed pair as it is shown: what was asked, and what both answered."""
+    """A changed pair in full: the prompt, the responses of both sides, and their figures."""
 
     pair: Pair
-    question: str | None
+    #: The last message of the user.
+    prompt: str | None
     texts: list[Texts]
     figures: dict[str, tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic of a figure over all pairs that have it on both sides; ends of the interval are of the difference."""
+    """A statistic of a figure over all pairs that have it on both sides; `low` and `high` bound its difference."""
 
     figure: str
     statistic: str
@@ -126,7 +127,7 @@ class Estimate:
 
     @property
     def verdict(self) -> str:
-        """same, more, less, within noise, or too few pairs."""
+        """Return same, more, less, within noise, or too few pairs."""
         if self.low is None or self.high is None:
             return "too few pairs"
         if self.low == self.high == 0:
@@ -134,23 +135,23 @@ class Estimate:
         return "more" if self.low > 0 else "less" if self.high < 0 else "within noise"
 
     def share(self, amount: float | None) -> float | None:
-        """An amount as a part of BASE's figure; None where that is nothing."""
+        """Return an amount as a share of BASE's figure; None where that is 0."""
         return amount / self.base if amount is not None and self.base else None
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of a rule: fired, held or not judged; `pairs` are those that made it fire."""
+    """The state of a rule: fired, held or not judged; `pairs` are those that made it fire."""
 
     rule: str
     state: str
-    says: str
+    message: str
     pairs: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side: as it was typed, and what its figures rest on."""
+    """One side: its text on the command line, and the coverage of its figures."""
 
     text: str
     coverage: dict[str, Any]
@@ -158,7 +159,7 @@ class Side:
 
 @dataclass
 class Result:
-    """A comparison, whole."""
+    """The whole comparison."""
 
     base: Side
     candidate: Side
@@ -172,17 +173,17 @@ class Result:
 
     @cached_property
     def changed(self) -> list[Pair]:
-        """Changed pairs, the gravest first."""
-        return sorted((pair for pair in self.pairs if pair.changes), key=_gravity)
+        """The changed pairs, the most serious first."""
+        return sorted((pair for pair in self.pairs if pair.changes), key=_seriousness)
 
     @cached_property
     def tally(self) -> Counter[tuple[str, How]]:
-        """How many pairs have a difference of a kind that amounts to the same."""
-        return Counter(found for pair in self.pairs for found in {(one.kind, one.how) for one in pair.differences})
+        """How many pairs have a difference of each kind and `How`."""
+        return Counter(key for pair in self.pairs for key in {(found.kind, found.how) for found in pair.differences})
 
 
-def _gravity(pair: Pair) -> tuple[int, float, int]:
+def _seriousness(pair: Pair) -> tuple[int, float, int]:
     kinds = list(CHANGE_KINDS)
-    gravest = min(kinds.index(difference.kind) for difference in pair.changes)
+    most_serious = min(kinds.index(difference.kind) for difference in pair.changes)
     furthest = max((difference.amount or 0.0 for difference in pair.changes), default=0.0)
-    return gravest, -furthest, pair.number
+    return most_serious, -furthest, pair.number

@@ -1,4 +1,4 @@
-"""Rules that a comparison must keep, as `--fail-on` takes them, and what becomes of each."""
+"""The rules of `--fail-on`: their grammar, and whether a comparison breaks them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .figures import FIGURES, STATISTICS
 from .result import CHANGE_KINDS, MEASURED_KINDS, Estimate, How, Judged, Pair, Result
 
-#: What a rule may name for kinds of change.
+#: Names of changes in rules, and the kinds of change that each stands for.
 CHANGES = {
     **{kind: frozenset({kind}) for kind in CHANGE_KINDS},
     "tool_calls": frozenset({"tool_names", "tool_arguments"}),
@@ -39,22 +39,22 @@ class Rule:
 
 
 def read_rules(text: str) -> list[Rule]:
-    """The rules between commas. Raises UsageError that holds the grammar."""
+    """Read rules between commas. Raises UsageError with the grammar."""
     return [_read_rule(part) for part in "".join(text.split()).split(",")]
 
 
 def judge_rules(rules: list[Rule], result: Result) -> list[Judged]:
-    """What becomes of each rule. Without a single pair every rule fires: nothing says that it was kept."""
+    """Return the state of each rule. Without any pair every rule fires, because nothing shows that it is kept."""
     if not result.pairs:
         return [Judged(rule.text, FIRED, "there is no pair to judge by") for rule in rules]
     return [_judge(rule)(rule, result) for rule in rules]
 
 
 def _read_rule(part: str) -> Rule:
-    found = _RULE.fullmatch(part)
-    if not found:
+    match = _RULE.fullmatch(part)
+    if not match:
         raise _bad(part)
-    name, number, is_share = found["name"], found["number"], bool(found["percent"])
+    name, number, is_share = match["name"], match["number"], bool(match["percent"])
     limit = None if number is None else float(number) / (100 if is_share else 1)
     rule = Rule(part, name, None, limit, is_share)
     if name in FIGURES or name not in (*CHANGES, UNPAIRED):
@@ -74,7 +74,7 @@ def _figure_rule(rule: Rule) -> Rule:
 
 
 def _bad(part: str) -> UsageError:
-    return UsageError(f"{part!r} is no rule. {GRAMMAR}")
+    return UsageError(f"{part!r} is not a rule. {GRAMMAR}")
 
 
 def _judge(rule: Rule) -> Callable[[Rule, Result], Judged]:
@@ -88,10 +88,10 @@ def _judge(rule: Rule) -> Callable[[Rule, Result], Judged]:
 def _judge_share(rule: Rule, result: Result) -> Judged:
     changed = frozenset(pair.number for pair in result.pairs if _changed(pair, rule.name))
     share = len(changed) / len(result.pairs)
-    says = f"{len(changed):,} of {len(result.pairs):,} pairs changed ({share:.1%})"
+    message = f"{len(changed):,} of {len(result.pairs):,} pairs changed ({share:.1%})"
     noise = sum(not CHANGES[rule.name].isdisjoint(pair.kinds(How.NOISE)) for pair in result.pairs)
-    says += f", {noise:,} differ within BASE's own spread" if noise else ""
-    return _judged(rule, share > (rule.limit or 0), says, changed)
+    message += f", {noise:,} differ within BASE's own spread" if noise else ""
+    return _judged(rule, share > (rule.limit or 0), message, changed)
 
 
 def _changed(pair: Pair, name: str) -> bool:
@@ -104,25 +104,27 @@ def _judge_amount(rule: Rule, result: Result) -> Judged:
         for pair in result.pairs
     }
     beyond = frozenset(number for number, amount in amounts.items() if amount > (rule.limit or 0))
-    says = f"{len(beyond):,} of {len(result.pairs):,} pairs differ by more; the furthest by {max(amounts.values()):.2f}"
-    return _judged(rule, bool(beyond), says, beyond)
+    message = (
+        f"{len(beyond):,} of {len(result.pairs):,} pairs differ by more; the furthest by {max(amounts.values()):.2f}"
+    )
+    return _judged(rule, bool(beyond), message, beyond)
 
 
 def _judge_unpaired(rule: Rule, result: Result) -> Judged:
     exchanges = len(result.unpaired) + 2 * len(result.pairs)
     share = len(result.unpaired) / exchanges
-    says = f"{len(result.unpaired):,} of {exchanges:,} exchanges have no partner ({share:.1%})"
-    return _judged(rule, share > (rule.limit or 0), says)
+    message = f"{len(result.unpaired):,} of {exchanges:,} exchanges have no partner ({share:.1%})"
+    return _judged(rule, share > (rule.limit or 0), message)
 
 
 def _judge_figure(rule: Rule, result: Result) -> Judged:
-    found = [e for e in result.estimates if e.figure == rule.name and e.statistic == rule.statistic]
-    if not found:
+    estimates = [e for e in result.estimates if e.figure == rule.name and e.statistic == rule.statistic]
+    if not estimates:
         return Judged(rule.text, NOT_JUDGED, "no pair has the figure on both sides")
-    estimate = found[0]
+    estimate = estimates[0]
     if estimate.low is None:
         fewest = STATISTICS[estimate.statistic]
-        return Judged(rule.text, NOT_JUDGED, f"too few pairs: {estimate.pairs:,}, and it takes {fewest:,}")
+        return Judged(rule.text, NOT_JUDGED, f"too few pairs: {estimate.pairs:,}, at least {fewest:,} are needed")
     return _judged(rule, _grew_beyond(estimate, rule.limit or 0), _figure_words(estimate))
 
 
@@ -141,5 +143,5 @@ def _figure_words(estimate: Estimate) -> str:
     return f"{moved}, {change} (95 % interval {low} to {high}) over {estimate.pairs:,} pairs"
 
 
-def _judged(rule: Rule, is_fired: bool, says: str, pairs: frozenset[int] = frozenset()) -> Judged:
-    return Judged(rule.text, FIRED if is_fired else HELD, says, pairs if is_fired else frozenset())
+def _judged(rule: Rule, is_fired: bool, message: str, pairs: frozenset[int] = frozenset()) -> Judged:
+    return Judged(rule.text, FIRED if is_fired else HELD, message, pairs if is_fired else frozenset())

@@ -1,4 +1,4 @@
-"""Makes a comparison from beginning to end: sides, pairs, verdicts, figures, rules, and what is shown of it."""
+"""Runs a whole comparison: sides, pairs, differences, figures, rules, and the pairs that are shown in full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .figures import Numbers
 
 Figures = Mapping[str, "tuple[Numbers, Numbers]"]
-_WHOLE_ANSWER = -1
+# The number that stands for a whole response where a choice has its index.
+_WHOLE_RESPONSE = -1
 
 SIDE_GRAMMAR = (
     f"Write RUN or filters between commas ({', '.join(f'{name}=…' for name in FILTERS)}): evals,model=gpt-4o."
@@ -29,7 +30,7 @@ SIDE_GRAMMAR = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is to be compared, how it is paired, by which rules, and how many changed pairs are shown in full."""
+    """The sides to compare, how they are paired, the rules, and how many changed pairs are shown in full."""
 
     base: str
     candidate: str
@@ -39,7 +40,7 @@ class Comparison:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, wanted: Comparison) -> Result:
-    """Compare two sides. Raises UsageError where a side names nothing."""
+    """Compare two sides. Raises UsageError for a side that selects no exchange."""
     pairing = Pairing(connection, wanted.match)
     base = _add_side(connection, pairing, BASE, wanted.base)
     candidate = _add_side(connection, pairing, CANDIDATE, wanted.candidate)
@@ -91,9 +92,9 @@ def _calls_other_tools(pair: Pair, choice: int | None) -> bool:
 
 def _shown(pairing: Pairing, pairs: list[Pair], figures: Figures) -> list[Shown]:
     numbers = [pair.number for pair in pairs]
-    questions, texts = pairing.questions(numbers), pairing.texts(numbers)
+    prompts, texts = pairing.prompts(numbers), pairing.texts(numbers)
     return [
-        Shown(pair, questions.get(pair.number), texts[pair.number], _figures_of(pair.number, figures)) for pair in pairs
+        Shown(pair, prompts.get(pair.number), texts[pair.number], _figures_of(pair.number, figures)) for pair in pairs
     ]
 
 
@@ -108,11 +109,11 @@ def _known(number: Any) -> float | None:
 
 
 def _choice(choice: int) -> int | None:
-    return None if choice == _WHOLE_ANSWER else choice
+    return None if choice == _WHOLE_RESPONSE else choice
 
 
 def read_side(text: str, runs: Collection[str] = ()) -> Filters:
-    """The filters that a side stands for. A text that is wholly the name of a run is that run."""
+    """Return the filters that a side stands for. A text that is exactly the name of a run means that run."""
     if text in runs:
         return Filters(run=text)
     chosen: dict[str, Any] = {}
@@ -120,8 +121,8 @@ def read_side(text: str, runs: Collection[str] = ()) -> Filters:
         name, is_filter, value = part.partition("=")
         name, value = (name.strip(), value.strip()) if is_filter else ("run", part.strip())
         if name not in FILTERS or not value:
-            raise UsageError(f"{part.strip()!r} of {text!r} names no side. {SIDE_GRAMMAR}")
+            raise UsageError(f"{part.strip()!r} of {text!r} is not a side. {SIDE_GRAMMAR}")
         if name in chosen:
-            raise UsageError(f"{text!r} says {name} twice. {SIDE_GRAMMAR}")
+            raise UsageError(f"{text!r} names {name} twice. {SIDE_GRAMMAR}")
         chosen[name] = read_time(f"{name}=", value) if name in ("since", "until") else value
     return Filters(**chosen)

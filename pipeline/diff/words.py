@@ -1,7 +1,7 @@
-"""Texts as words: how alike two are, and which words stand in one alone.
+"""Splits texts into words, measures how far two texts differ, and finds the words that only one of them has.
 
-A word is a run of letters and digits, a mark that is neither, or one character of a script that writes without spaces.
-White space parts words and is none.
+A word is a run of letters and digits, any other visible character, or one character of a script without spaces. White
+space separates words and is not one itself.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from rapidfuzz.distance import Indel
 _SPACELESS = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD_PATTERN = rf"[{_SPACELESS}]|[^\W{_SPACELESS}]+|[^\w\s]"
 _WORD = re.compile(_WORD_PATTERN)
-# The same words where there are no such scripts, found in half the time.
+# The same words in ASCII text, found in half the time.
 _ASCII_WORD = re.compile(r"\w+|[^\w\s]")
 _WORD_WITH_SPACE = re.compile(rf"\s*(?:{_WORD_PATTERN})\s*|\s+")
-# Finding the words that differ takes memory by the product of both lengths.
+# Finding the words that differ takes memory in proportion to the product of both lengths.
 MOST_WORDS = 4_000
-# Words between two changes that are too few to be read apart from them.
+# So few words between two changes are easier to read as part of one change.
 _TOO_FEW_BETWEEN = 1
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of two texts: of both the same words, or what one has where the other has something else."""
+    """A part of two texts: words that both share, or words of each where they differ."""
 
     is_same: bool
     base: str
@@ -35,17 +35,17 @@ class Piece:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text."""
+    """Split a text into words."""
     return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 def difference(base: list[str], candidate: list[str]) -> float:
-    """From 0, the same words in the same order, to 1, no word in common: the share of words only one of them has."""
+    """Return the share of words that only one text has: 0 for equal lists of words, 1 for no word in common."""
     return float(Indel.normalized_distance(base, candidate))
 
 
 def pieces(base: str, candidate: str) -> list[Piece]:
-    """Both texts cut where their words differ; together they are the texts, each up to `MOST_WORDS` words."""
+    """Cut both texts where their words differ. Joined, the pieces are the texts, each up to `MOST_WORDS` words."""
     base_words, base_rest = _spaced_words(base)
     candidate_words, candidate_rest = _spaced_words(candidate)
     opcodes = Indel.opcodes([word.strip() for word in base_words], [word.strip() for word in candidate_words])
@@ -64,7 +64,7 @@ def pieces(base: str, candidate: str) -> list[Piece]:
 
 
 def shortened(cut: list[Piece], context: int) -> list[Piece]:
-    """The same with stretches that do not differ cut to so many words beside a change, where as many go."""
+    """Shorten long equal pieces to `context` words next to a change."""
     return [
         piece
         if not piece.is_same
@@ -78,7 +78,7 @@ def shortened(cut: list[Piece], context: int) -> list[Piece]:
 
 
 def bounded(cut: list[Piece], characters: int) -> list[Piece]:
-    """The first pieces, up to so many characters of either text; a last piece says that there are more."""
+    """Return the first pieces, up to a number of characters of either text; a last piece shows that there are more."""
     kept: list[Piece] = []
     left = characters
     for piece in cut:
@@ -94,8 +94,8 @@ def _start(text: str, characters: int) -> str:
 
 
 def _spaced_words(text: str) -> tuple[list[str], int]:
-    found = _WORD_WITH_SPACE.findall(text)
-    return found[:MOST_WORDS], max(0, len(found) - MOST_WORDS)
+    spaced = _WORD_WITH_SPACE.findall(text)
+    return spaced[:MOST_WORDS], max(0, len(spaced) - MOST_WORDS)
 
 
 def _left_out(count: int) -> str:
@@ -103,7 +103,7 @@ def _left_out(count: int) -> str:
 
 
 def _joined(cut: list[Piece]) -> Iterator[Piece]:
-    """Changes that stand side by side, or all but side by side, as one."""
+    """Join changes that are adjacent, or separated by few words."""
     open_change: list[Piece] = []
     for position, piece in enumerate(cut):
         is_last = position == len(cut) - 1
@@ -122,7 +122,7 @@ def _as_one(changes: list[Piece]) -> Iterator[Piece]:
 
 
 def _shortened(text: str, context: int, has_before: bool, has_after: bool) -> str:
-    found = _WORD_WITH_SPACE.findall(text)
-    head, tail = found[: context * has_before], found[len(found) - context * has_after :]
-    left_out = len(found) - len(head) - len(tail)
+    spaced = _WORD_WITH_SPACE.findall(text)
+    head, tail = spaced[: context * has_before], spaced[len(spaced) - context * has_after :]
+    left_out = len(spaced) - len(head) - len(tail)
     return f"{''.join(head)} [… {left_out:,} words] {''.join(tail)}" if left_out > context else text

@@ -2,9 +2,9 @@
 
 http://www.softwareishard.com/blog/har-12-spec/
 
-It says what is recorded and no more: allow-listed headers, times that were measured, -1 where nothing is known. Bodies
-are spelled anew; of a stream it has the answer put together, since the stream's bytes are not kept. Fields that begin
-with an underscore are ours and others', as the specification has it; `importing.har` reads ours again.
+The archive holds only what was recorded: allow-listed headers, measured times, and -1 for unknown values. Bodies are
+written again from their JSON; a stream becomes the reassembled response, because its bytes are not kept. Fields with
+a leading underscore are extensions, as the specification demands; `importing.har` reads Tapeline's own.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .selection import Count, Exchange
 UNKNOWN = -1
 JSON_TYPE = "application/json"
 UNKNOWN_TYPE = "x-unknown"
-# How `answer.body_text` marks a body that is no UTF-8.
+# The prefix by which `wire.base64_payloads.body_text` marks a body that is not UTF-8.
 _BASE64 = "base64:"
 
-NO_CONTENT = "The recording keeps no content: what was said is left out."
-SPELLED_ANEW = "The same JSON, spelled anew."
-PUT_TOGETHER = "An event stream, put together to the answer it carried: its bytes are not kept."
-REDACTED = "Names stand for {:,} credentials."
+NO_CONTENT = "The recording keeps no content, so the texts are missing."
+WRITTEN_AGAIN = "The same JSON, written again."
+REASSEMBLED = "An event stream, reassembled: its bytes are not kept."
+REDACTED = "Names replace {:,} credentials."
 
 
-def pieces(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
-    """The archive's text, an entry at a time; no exchange is left out."""
+def archive_parts(exchanges: Iterable[Exchange], count: Count) -> Iterator[str]:
+    """Yield the archive's text, entry by entry; no exchange is left out."""
     creator = json_text({"name": "Tapeline", "version": version("tapeline")})
     yield f'{{"log":{{"version":"1.2","creator":{creator},"entries":['
     for exchange in exchanges:
@@ -81,7 +81,7 @@ def _request(exchange: Exchange) -> JsonObject:
     body: JsonObject = {"mimeType": _header(row["request_headers"], "content-type") or JSON_TYPE}
     if text is not None:
         body["text"] = text
-    comments = _comments(row, "request", SPELLED_ANEW if text is not exchange.request else None)
+    comments = _comments(row, "request", WRITTEN_AGAIN if text is not exchange.request else None)
     return request | {"postData": body | comments}
 
 
@@ -105,22 +105,22 @@ def _response(exchange: Exchange) -> JsonObject:
 
 def _content(exchange: Exchange) -> JsonObject:
     row, response = exchange.row, exchange.response
-    said_type = _header(row["response_headers"], "content-type") or UNKNOWN_TYPE
-    content: JsonObject = {"size": _or_unknown(row["response_bytes"]), "mimeType": said_type}
+    media_type = _header(row["response_headers"], "content-type") or UNKNOWN_TYPE
+    content: JsonObject = {"size": _or_unknown(row["response_bytes"]), "mimeType": media_type}
     comment = None
     if isinstance(response, str):
         content |= _encoded(response)
     elif response is not None:
         content |= {"mimeType": JSON_TYPE, "text": dumps(_with_error(row, response))}
-        comment = PUT_TOGETHER if row["streamed"] else SPELLED_ANEW
+        comment = REASSEMBLED if row["streamed"] else WRITTEN_AGAIN
     if _header(row["response_headers"], "content-encoding"):
-        # The size is that of the body decoded, which is not recorded.
+        # HAR wants the size of the decoded body, which is not recorded.
         content["size"] = len(content.get("text", "").encode())
     return content | _comments(row, "response", comment)
 
 
 def _with_error(row: JsonObject, response: Any) -> Any:
-    """The answer with the error that came in its stream, in the place in which answers that are no stream have it."""
+    """Add the error event of a stream to the response, in the place where a whole response has its error."""
     if row["error_raw"] is None or not isinstance(response, dict) or "choices" not in response:
         return response
     error = loads(row["error_raw"])
@@ -138,27 +138,27 @@ def _encoded(text: str) -> JsonObject:
 
 
 def _comments(row: JsonObject, part: str, comment: str | None) -> JsonObject:
-    told = [NO_CONTENT] if not row["content_kept"] else [comment] if comment else []
+    comments = [NO_CONTENT] if not row["content_kept"] else [comment] if comment else []
     if redactions := row[f"{part}_redactions"]:
-        told.append(REDACTED.format(redactions))
-    return {"comment": " ".join(told)} if told else {}
+        comments.append(REDACTED.format(redactions))
+    return {"comment": " ".join(comments)} if comments else {}
 
 
 def _timings(row: JsonObject) -> tuple[JsonObject, int, int]:
-    """The phases in milliseconds, all of them in microseconds, and how long before the request the first began."""
+    """Return the phases in milliseconds, and in microseconds their sum and the time before the request."""
     sent, headers, ended = row["request_sent_us"], row["response_headers_us"], row["ended_us"]
-    # Without an answer, all that followed the request was waiting.
+    # Without a response, all the time after the request was waiting.
     marks = (sent, headers, ended) if headers is not None else (sent, ended, None)
     phases: dict[str, int | None] = {}
     reached = 0
     for name, mark in zip(("send", "wait", "receive"), marks, strict=True):
-        # A server may answer before it has all of the request.
+        # A server may respond before it has the whole request.
         phases[name] = None if mark is None else max(mark - reached, 0)
         reached = max(reached, mark or 0)
     steps = [row[name] for name in ("connect_us", "tls_us") if row[name] is not None]
     before = connecting = sum(steps)
     waited = phases["wait"] or 0
-    # Behind CONNECT the proxy connects before it reads the request, else when it has come.
+    # After CONNECT the proxy connects before it reads the request; otherwise it connects once the request has come.
     if (row["mode"] == "reverse" or row["scheme"] == "http") and connecting <= waited:
         before = 0
         phases["wait"] = waited - connecting if phases["wait"] is not None else None

@@ -2,7 +2,7 @@
 
 https://github.com/open-telemetry/semantic-conventions/blob/v1.41.1/docs/gen-ai/gen-ai-spans.md and openai.md beside it
 
-An attribute whose value is not known is left out. What the conventions have no name for begins with `tapeline.`.
+An attribute with an unknown value is left out. Attributes that the conventions do not define begin with `tapeline.`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROVIDER_NAMES = {
 }
 #: `response_format.type` -> `gen_ai.output.type`.
 _OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}
-#: Attribute -> column whose value it is.
+#: Attribute -> the column that holds its value.
 _COLUMNS = {
     "gen_ai.conversation.id": "conversation_id",
     "gen_ai.request.model": "model",
@@ -50,13 +50,13 @@ _COLUMNS = {
     "tapeline.outcome": "outcome",
     "tapeline.usage.source": "usage_source",
 }
-#: The same of what only the request itself has, where it is a number.
+#: Attribute -> the field of the request that holds its value, for numbers that have no column.
 _NUMBERS = {
     "gen_ai.request.frequency_penalty": "frequency_penalty",
     "gen_ai.request.presence_penalty": "presence_penalty",
     "gen_ai.request.top_k": "top_k",
 }
-#: The same of times since the start, in seconds.
+#: Attribute in seconds since the start -> the column in microseconds.
 _TIMES = {
     "gen_ai.response.time_to_first_chunk": "first_event_us",
     "tapeline.response.time_to_first_token": "first_token_us",
@@ -64,12 +64,12 @@ _TIMES = {
 
 
 def span_name(row: JsonObject) -> str:
-    """`{operation} {model}`."""
+    """Return `{operation} {model}`, as the conventions demand."""
     return f"{OPERATION} {row['model']}" if row["model"] else OPERATION
 
 
 def attributes(exchange: Exchange, *, with_content: bool) -> JsonObject:
-    """All attributes of an exchange's span."""
+    """Return all attributes of an exchange's span."""
     row = exchange.row
     values: JsonObject = {
         "gen_ai.operation.name": OPERATION,
@@ -93,7 +93,7 @@ def attributes(exchange: Exchange, *, with_content: bool) -> JsonObject:
 
 
 def error_type(row: JsonObject) -> str | None:
-    """What kind of failure it was, as the provider calls it, else the status or the outcome; None if it was none."""
+    """Return the provider's name for a failure, else the status or the outcome; None for a complete exchange."""
     if row["outcome"] == "complete":
         return None
     status = str(row["status_code"]) if row["outcome"] == "http_error" else None
@@ -101,7 +101,7 @@ def error_type(row: JsonObject) -> str | None:
 
 
 def _finish_reasons(row: JsonObject) -> tuple[str, ...] | None:
-    """One a choice; none if a choice has none."""
+    """Return one reason for each choice; None if a choice has none."""
     reasons = [choice["finish_reason"] for choice in row["choices"] or ()]
     return tuple(reasons) if reasons and all(reasons) else None
 

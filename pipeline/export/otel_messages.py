@@ -1,9 +1,9 @@
-"""What was said, as OpenTelemetry's conventions for generative AI have it: messages of typed parts, as JSON text.
+"""Messages in the form of OpenTelemetry's conventions for generative AI: a list of typed parts each, as JSON text.
 
 https://github.com/open-telemetry/semantic-conventions/blob/v1.41.1/docs/gen-ai/gen-ai-input-messages.json
 
-Instructions stand among the messages of a chat completion, and stay there: `gen_ai.system_instructions` is for APIs
-that take them apart. A part that the conventions do not know keeps its own type and fields, as they allow.
+The instructions of a chat completion are among its messages and stay there: `gen_ai.system_instructions` is for APIs
+that have them in a field of their own. A part that the conventions do not know keeps its type and fields.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
 def attributes(request: Any, response: Any) -> JsonObject:
-    """The attributes that hold content; None where there is none."""
-    asked: JsonObject = request if isinstance(request, dict) else {}
-    answered: JsonObject = response if isinstance(response, dict) else {}
+    """Return the attributes that hold content; None for one without any."""
+    request = request if isinstance(request, dict) else {}
+    response = response if isinstance(response, dict) else {}
     return {
-        "gen_ai.input.messages": _json([_input(message) for message in _objects(asked.get("messages"))]),
-        "gen_ai.output.messages": _json([_output(choice) for choice in _objects(answered.get("choices"))]),
-        "gen_ai.tool.definitions": _json(_objects(asked.get("tools"))),
+        "gen_ai.input.messages": _json([_input(message) for message in _objects(request.get("messages"))]),
+        "gen_ai.output.messages": _json([_output(choice) for choice in _objects(response.get("choices"))]),
+        "gen_ai.tool.definitions": _json(_objects(request.get("tools"))),
     }
 
 
 def _input(message: JsonObject) -> JsonObject:
     if message.get("role") == "tool":
-        said = {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": message.get("content")}
-        return {"role": "tool", "parts": [said]}
+        part = {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": message.get("content")}
+        return {"role": "tool", "parts": [part]}
     return {"role": message.get("role"), "parts": list(_parts(message))}
 
 
@@ -70,9 +70,9 @@ def _text(part: JsonObject) -> JsonObject:
 def _image(part: JsonObject) -> JsonObject:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
-    found = _DATA_URL.match(url) if isinstance(url, str) else None
-    if found:
-        return {"type": "blob", "modality": "image", "mime_type": found[1], "content": str(url)[found.end() :]}
+    data_url = _DATA_URL.match(url) if isinstance(url, str) else None
+    if data_url:
+        return {"type": "blob", "modality": "image", "mime_type": data_url[1], "content": str(url)[data_url.end() :]}
     return {"type": "uri", "modality": "image", "uri": url}
 
 

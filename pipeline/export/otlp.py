@@ -1,7 +1,7 @@
-"""Sends exchanges as OpenTelemetry spans over OTLP/HTTP, by OpenTelemetry's own exporter.
+"""Sends exchanges as OpenTelemetry spans over OTLP/HTTP, with OpenTelemetry's own exporter.
 
-A conversation is a trace, an exchange a span, and its parent the exchange that it goes on from. Ids follow from ours:
-exchanges that are sent again are the same spans. What the attributes say is decided in `genai`.
+A conversation is a trace, an exchange is a span, and its parent is the exchange that it continues. Span ids are derived
+from Tapeline's ids, so an exchange that is sent again is the same span. `otel_attributes` makes the attributes.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from .selection import Count, Exchange
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.1"
 TRACES_PATH = "/v1/traces"
-# Collectors take 20 MiB at once unless they are told otherwise; attributes are nearly all of a request.
-SPANS_AT_ONCE = 200
-CHARACTERS_AT_ONCE = 4_000_000
+# Collectors accept requests of 20 MiB by default; attributes are nearly all of a request.
+BATCH_SPANS = 200
+BATCH_CHARACTERS = 4_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE_ID_BYTES = 16
 _SPAN_ID_BYTES = 8
 
 
 def send(exchanges: Iterable[Exchange], count: Count, endpoint: str | None, *, with_content: bool) -> None:
-    """Send a span an exchange; without an endpoint to where OTEL_EXPORTER_OTLP_* say.
+    """Send a span for each exchange, to the endpoint or, without one, to that of OTEL_EXPORTER_OTLP_*.
 
-    Raises DataError when the collector does not take them; `count` says how many it has taken.
+    Raises DataError when the collector does not accept them; `count` counts those that it has accepted.
     """
     exporter = OTLPSpanExporter(endpoint=_traces_url(endpoint))
     resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "tapeline")})
     spans = (_span(exchange, resource, with_content=with_content) for exchange in exchanges)
     try:
-        for portion in _portions(spans):
-            with _complaints() as complaints:
-                result = exporter.export(portion)
+        for batch in _batches(spans):
+            with _logged_messages() as messages:
+                result = exporter.export(batch)
             if result is not SpanExportResult.SUCCESS:
-                raise DataError(_refusal(endpoint, complaints, count))
-            count.exported += len(portion)
+                raise DataError(_refusal(endpoint, messages, count))
+            count.exported += len(batch)
     finally:
         exporter.shutdown()
 
@@ -90,48 +90,48 @@ def _epoch_us(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
-def _portions(spans: Iterator[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
-    """Spans in lists that a collector takes at once."""
-    portion: list[ReadableSpan] = []
+def _batches(spans: Iterator[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
+    """Yield the spans in lists that a collector accepts in one request."""
+    batch: list[ReadableSpan] = []
     size = 0
     for span in spans:
         length = sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
-        if portion and (len(portion) == SPANS_AT_ONCE or size + length > CHARACTERS_AT_ONCE):
-            yield portion
-            portion, size = [], 0
-        portion.append(span)
+        if batch and (len(batch) == BATCH_SPANS or size + length > BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(span)
         size += length
-    if portion:
-        yield portion
+    if batch:
+        yield batch
 
 
 def _traces_url(endpoint: str | None) -> str | None:
-    """Where spans go: as for every signal, a URL without a path stands for all of them."""
+    """Return the URL for traces: by OTLP's rule, a URL without a path is the base URL for all signals."""
     if endpoint is None:
         return None
     url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise UsageError(f"--endpoint {endpoint!r} is no URL of a collector: write http://localhost:4318.")
+        raise UsageError(f"--endpoint {endpoint!r} is not the URL of a collector: write http://localhost:4318.")
     return endpoint if url.path.strip("/") else url._replace(path=TRACES_PATH).geturl()
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """What the exporter logs meanwhile: it gives no other reason."""
-    said: list[str] = []
+def _logged_messages() -> Iterator[list[str]]:
+    """Collect what the exporter logs inside the block: it reports the reason for a failure nowhere else."""
+    messages: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("opentelemetry")
     logger.addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
         logger.removeHandler(handler)
 
 
-def _refusal(endpoint: str | None, complaints: list[str], count: Count) -> str:
-    reason = complaints[0].strip().rstrip(".") if complaints else "it gave no reason"
+def _refusal(endpoint: str | None, messages: list[str], count: Count) -> str:
+    reason = messages[0].strip().rstrip(".") if messages else "it gave no reason"
     return (
-        f"{endpoint or 'The collector'} did not take the spans ({reason}). It has {count.exported:,} of them; "
-        "sending all again doubles none."
+        f"{endpoint or 'The collector'} did not accept the spans ({reason}). It has {count.exported:,} of them; "
+        "sending all again duplicates none."
     )

@@ -1,6 +1,6 @@
-"""Gives the exchanges under filters whole, one after the other: request and answer put together again.
+"""Yields whole exchanges under filters, one after the other, with request and response rebuilt.
 
-What an exchange becomes is the business of the form that takes it; why a form leaves one out is counted here.
+Each format decides what an exchange becomes; this module counts why exchanges are left out.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from ..warehouse.exchanges import response_of
 from ..warehouse.query import Filters, look_at_prices, set_filters
 from ..wire.json_text import JsonObject, loads
 
-# Held in memory at once. Successive calls repeat most of their messages, which are fetched once for all of them.
-EXCHANGES_AT_ONCE = 100
+# Exchanges held in memory together. They often repeat one another's messages, which are then fetched only once.
+BATCH_EXCHANGES = 100
 
-#: Why exchanges are left out, as it is told.
+#: Why exchanges are left out, as the command prints it.
 WITHOUT_CONTENT = "recorded without content"
-REDACTED = "with names in the place of credentials"
-NOT_WHOLE = "of which the request is not there whole"
+REDACTED = "with names in place of credentials"
+INCOMPLETE_REQUEST = "with an incomplete request"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A row of `exchanges`, and its request and answer as `exchange` rebuilds them."""
+    """A row of `exchanges`, with its request and response rebuilt."""
 
     row: JsonObject
     request: Any
     response: Any
-    #: All content that the request names was there.
-    whole: bool
+    #: Whether all content that the request refers to was found.
+    is_complete: bool
 
 
 @dataclass
 class Count:
-    """What became of the exchanges that were asked for."""
+    """How many of the selected exchanges were exported, and how many left out for which reason."""
 
     exported: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def told(self) -> str:
-        """In a line."""
+    def summary(self) -> str:
+        """Return the counts in one line."""
         counted = sorted(self.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counted)
         left_out = f"; left out {self.left_out.total():,}: {reasons}" if reasons else ""
@@ -55,7 +55,7 @@ class Count:
 
 
 def exchanges(connection: duckdb.DuckDBPyConnection, filters: Filters, *, costs: bool = False) -> Iterator[Exchange]:
-    """The exchanges under the filters in the order of their start; raises UsageError for an unknown run."""
+    """Yield the exchanges under the filters in the order of their start. Raises UsageError for an unknown run."""
     set_filters(connection, filters)
     look_at_prices(connection, costs)
     return _rebuilt(connection)
@@ -64,9 +64,9 @@ def exchanges(connection: duckdb.DuckDBPyConnection, filters: Filters, *, costs:
 def _rebuilt(connection: duckdb.DuckDBPyConnection) -> Iterator[Exchange]:
     result = connection.execute("SELECT * EXCLUDE (day) FROM exchanges ORDER BY started_at, exchange_id")
     columns = [column[0] for column in result.description or []]
-    # Content is fetched while rows still are, which takes a cursor of its own.
+    # A second cursor fetches content while rows are still being fetched with the first.
     with closing(connection.cursor()) as cursor:
-        while rows := result.fetchmany(EXCHANGES_AT_ONCE):
+        while rows := result.fetchmany(BATCH_EXCHANGES):
             named = [dict(zip(columns, row, strict=True)) for row in rows]
             contents = _Contents(cursor, named)
             for row in named:
@@ -74,7 +74,7 @@ def _rebuilt(connection: duckdb.DuckDBPyConnection) -> Iterator[Exchange]:
 
 
 def reason_against_request(exchange: Exchange) -> str | None:
-    """Why the request cannot be sent again as it was, if it cannot."""
+    """Return why the request cannot be sent again as it was; None if it can."""
     row, request = exchange.row, exchange.request
     if not row["content_kept"]:
         return WITHOUT_CONTENT
@@ -82,16 +82,16 @@ def reason_against_request(exchange: Exchange) -> str | None:
         return REDACTED
     messages = request.get("messages") if isinstance(request, dict) else None
     are_messages = isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)
-    return None if are_messages and exchange.whole else NOT_WHOLE
+    return None if are_messages and exchange.is_complete else INCOMPLETE_REQUEST
 
 
 def json_line(value: Any) -> str:
-    """A line of JSON Lines, also for readers that end lines where Unicode does."""
+    """Return a line of JSON Lines, safe also for readers that split lines at Unicode's line separators."""
     return json_text(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
 
 
 class _Contents:
-    """The content that a few exchanges name, fetched at once; payloads within messages when they are met."""
+    """The content of a few exchanges: messages and tools are fetched together, payloads when they are met."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> None:
         self._connection = connection
@@ -106,10 +106,10 @@ class _Contents:
         self._fetch(ids)
 
     def exchange(self, row: JsonObject) -> Exchange:
-        """One of them whole, as far as its content is there."""
+        """Rebuild one of the exchanges, as far as its content is there."""
         self._is_missing = False
         request = api_of(row).rebuild_request(row, self._value)
-        return Exchange(row, request, response_of(row), whole=not self._is_missing)
+        return Exchange(row, request, response_of(row), is_complete=not self._is_missing)
 
     def _value(self, content_id: str) -> Any:
         if content_id not in self._texts:
@@ -120,8 +120,8 @@ class _Contents:
 
     def _fetch(self, content_ids: set[str]) -> None:
         self._texts |= dict.fromkeys(content_ids)
-        found = self._connection.execute(
+        rows = self._connection.execute(
             "SELECT content_id, json FROM content WHERE content_id IN (SELECT unnest($ids))",
             {"ids": sorted(content_ids)},
         ).fetchall()
-        self._texts |= dict(found)
+        self._texts |= dict(rows)

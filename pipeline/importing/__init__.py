@@ -1,5 +1,5 @@
-"""Exchanges that others have recorded, taken in so that they can be measured.
+"""Imports exchanges that other programs recorded, so that they can be measured like recorded ones.
 
-`mitm` and `har` read a file each kind, `arrival` is what both make of it, `intake` writes it into a journal as the
-recorder does: from there on all is as with traffic of one's own.
+`mitmproxy_flows` and `har` read one kind of file each and make `imported_exchange` values; `import_file` writes these
+into a journal, as the recorder does. From there on, imported and recorded exchanges take the same path.
 """

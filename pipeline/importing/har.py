@@ -1,7 +1,7 @@
-"""Reads HTTP archives (HAR): those of browsers' developer tools and of other proxies, and `tapeline export`'s own.
+"""Reads HTTP archives (HAR): those of browsers' developer tools, of other proxies, and of `tapeline export`.
 
-An archive has bodies as text, without their content coding, and durations of phases, which browsers count from
-before the request is sent: here an exchange starts when its request does.
+An archive holds bodies as text, without their content coding, and the durations of phases. Browsers start with phases
+before the request is sent; here an exchange starts when its request does.
 """
 
 from __future__ import annotations
@@ -15,65 +15,77 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+from tapeline.addons.tapeline_recorder.journal_entries import Ending, StageTimes
+
 from ..apis.providers import DEFAULT_PORTS
 from ..errors import DataError
 from ..wire.event_stream import CONTENT_TYPE as EVENT_STREAM
 from ..wire.json_text import JsonObject, content_hash, loads, storable
-from .imported_exchange import NO_BODY, NO_CHAT, UNREADABLE, Found, Headers, ImportedExchange, LeftOut, id_of, is_chat
+from .imported_exchange import (
+    NO_BODY,
+    NOT_CHAT,
+    UNREADABLE,
+    Headers,
+    ImportedExchange,
+    ReadReport,
+    SkippedEntry,
+    id_of,
+    is_chat,
+)
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-#: How browsers spell versions -> as mitmproxy does.
+#: A browser's name for an HTTP version -> mitmproxy's.
 _VERSIONS = {"H2": "HTTP/2.0", "HTTP/2": "HTTP/2.0", "H3": "HTTP/3", "HTTP/3.0": "HTTP/3"}
 _BEFORE_SENDING = ("blocked", "dns", "connect")
-# Longer is no exchange, and its end no date.
+# No exchange takes longer than this or starts later: the end of one that did could not be written as a date.
 _MOST_MILLISECONDS = 10**9
 _MOST_SECONDS = 10**11
-#: `_outcome`, where it is not to be read from the answer -> how the recorder writes such an end.
-_ENDINGS: dict[str, JsonObject] = {
+#: The outcomes in `_outcome` that the response does not show -> the ending that the recorder writes for them.
+_ENDINGS: dict[str, Ending] = {
     "client_aborted": {"how": "error", "client_connected": False, "server_connected": True, "server_reached": True},
     "upstream_aborted": {"how": "error", "client_connected": True, "server_connected": False, "server_reached": True},
     "unreachable": {"how": "error", "client_connected": True, "server_connected": False, "server_reached": False},
     "recorder_stopped": {"how": "stopped"},
 }
-# mitmproxy takes text of no known charset for Latin-1, and event streams are UTF-8 without saying it.
+# mitmproxy reads text without a charset as Latin-1, but event streams are always UTF-8 and rarely say so.
 _READS_AS_LATIN_1 = "mitmproxy"
-# What Chromium writes as `_error` of a request that the page gave up.
-_GIVEN_UP = "ERR_ABORTED"
+# Chromium's `_error` for a request that the page cancelled.
+_CANCELLED = "ERR_ABORTED"
 
 
-def read(data: bytes, found: Found) -> Iterator[ImportedExchange]:
-    """The chat completions among an archive's entries, in their order; `found` has the rest.
+def read(data: bytes, report: ReadReport) -> Iterator[ImportedExchange]:
+    """Yield the chat completions among an archive's entries, in order; everything else goes to `report`.
 
-    Raises DataError for what is no archive.
+    Raises DataError for data that is not an archive.
     """
     archive = loads(data)
     log = archive.get("log") if isinstance(archive, dict) else None
     entries = log.get("entries") if isinstance(log, dict) else None
     if not isinstance(entries, list):
-        raise DataError("it begins as JSON does, but is no HTTP archive (HAR)")
+        raise DataError("it looks like JSON, but is not an HTTP archive (HAR)")
     creator = log.get("creator") if isinstance(log, dict) else None
     if isinstance(creator, dict) and creator.get("name") == _READS_AS_LATIN_1:
         entries = list(map(_with_utf8, entries))
-    return _arrivals(entries, found)
+    return _exchanges(entries, report)
 
 
-def _arrivals(entries: list[Any], found: Found) -> Iterator[ImportedExchange]:
+def _exchanges(entries: list[Any], report: ReadReport) -> Iterator[ImportedExchange]:
     repeated: Counter[str] = Counter()
     for entry in entries:
         try:
-            yield _arrival(_object(entry), repeated)
-        except LeftOut as reason:
-            found.left_out[str(reason)] += 1
+            yield _exchange(_object(entry), repeated)
+        except SkippedEntry as reason:
+            report.skipped[str(reason)] += 1
         except (KeyError, OverflowError, TypeError, ValueError):
-            found.left_out[UNREADABLE] += 1
+            report.skipped[UNREADABLE] += 1
 
 
-def _arrival(entry: JsonObject, repeated: Counter[str]) -> ImportedExchange:
+def _exchange(entry: JsonObject, repeated: Counter[str]) -> ImportedExchange:
     request, response = _object(entry["request"]), _object(entry.get("response"))
     url = urlsplit(_text(request["url"]))
     target = f"{url.path}?{url.query}" if url.query else url.path
     if not url.hostname or not is_chat(_text(request["method"]), target):
-        raise LeftOut(NO_CHAT)
+        raise SkippedEntry(NOT_CHAT)
     timings = _object(entry.get("timings"))
     phases = {name: _milliseconds(timings.get(name)) for name in (*_BEFORE_SENDING, "ssl", "send", "wait", "receive")}
     before_us = sum(_us(phases[name]) or 0 for name in _BEFORE_SENDING)
@@ -83,14 +95,12 @@ def _arrival(entry: JsonObject, repeated: Counter[str]) -> ImportedExchange:
     return ImportedExchange(
         exchange_id=_id(entry, started_at_us, repeated),
         started_at_us=started_at_us,
-        head={
-            "client_connection_id": storable(entry["connection"]) if isinstance(entry.get("connection"), str) else None,
-            "mode": None,
-            "scheme": url.scheme,
-            "host": storable(url.hostname),
-            "port": url.port or DEFAULT_PORTS[url.scheme],
-            "http_version": _version(request),
-        },
+        client_connection_id=storable(entry["connection"]) if isinstance(entry.get("connection"), str) else None,
+        mode=None,
+        scheme=url.scheme,
+        host=storable(url.hostname),
+        port=url.port or DEFAULT_PORTS[url.scheme],
+        http_version=_version(request),
         target=target,
         request_headers=_headers(request),
         request=_request_body(request),
@@ -99,14 +109,16 @@ def _arrival(entry: JsonObject, repeated: Counter[str]) -> ImportedExchange:
         response=_response_body(response, status),
         times=_times(phases, status),
         ending=_ending(entry, response, phases, status, outcome),
-        sizes={"request_bytes": _size(request), "response_bytes": _size(response)},
-        is_decoded=True,
-        stream=("whole" if outcome == "complete" else "cut") if entry.get("_streamed") is True else None,
+        note={
+            "decoded": True,
+            "stream": ("whole" if outcome == "complete" else "cut") if entry.get("_streamed") is True else None,
+            "bytes": {"request_bytes": _size(request), "response_bytes": _size(response)},
+        },
     )
 
 
 def _id(entry: JsonObject, started_at_us: int, repeated: Counter[str]) -> str:
-    """The exchange's own id where the archive is ours; else one that follows from what the entry says."""
+    """Return the exchange's id if Tapeline wrote the archive; else make one from the entry's content."""
     own = entry.get("_exchangeId")
     if isinstance(own, str) and _UUID7.fullmatch(own):
         return own
@@ -118,7 +130,7 @@ def _id(entry: JsonObject, started_at_us: int, repeated: Counter[str]) -> str:
 def _request_body(request: JsonObject) -> bytes:
     text = _object(request.get("postData")).get("text")
     if not isinstance(text, str):
-        raise LeftOut(NO_BODY)
+        raise SkippedEntry(NO_BODY)
     return storable(text).encode()
 
 
@@ -130,30 +142,30 @@ def _response_body(response: JsonObject, status: int | None) -> bytes:
             return base64.b64decode(text, validate=True)
         return storable(text).encode()
     if status is not None and 200 <= status < 300 and content.get("size") != 0:
-        raise LeftOut(NO_BODY)
+        raise SkippedEntry(NO_BODY)
     return b""
 
 
 def _with_utf8(entry: Any) -> Any:
-    """An entry in which the text of an event stream is what it was, for writers who read it as Latin-1."""
+    """Restore the text of an event stream in an entry from a program that read it as Latin-1."""
     try:
         content = entry["response"]["content"]
-        if content["mimeType"].strip().lower() == EVENT_STREAM:  # with no word of a charset
+        if content["mimeType"].strip().lower() == EVENT_STREAM:  # so no charset is named
             content["text"] = content["text"].encode("latin-1").decode("utf-8")
     except (AttributeError, KeyError, TypeError, UnicodeError):
-        pass  # what is wrong with an entry is seen when it is read
+        pass  # reading the entry will report what is wrong with it
     return entry
 
 
-def _times(phases: dict[str, Decimal | None], status: int | None) -> JsonObject:
+def _times(phases: dict[str, Decimal | None], status: int | None) -> StageTimes:
     sent = _us(phases["send"])
     waited, ssl = _us(phases["wait"]), _us(phases["ssl"])
     connecting = _us(phases["connect"])
-    times: JsonObject = {"request_sent_us": sent}
+    times: StageTimes = {"request_sent_us": sent}
     if status is not None:
         times["response_headers_us"] = None if sent is None or waited is None else sent + waited
     if connecting is not None:
-        # The handshake is counted into connecting, too.
+        # The phase `connect` includes the TLS handshake.
         times["connect_us"] = max(connecting - (ssl or 0), 0)
         times["tls_us"] = ssl
     return times
@@ -161,20 +173,21 @@ def _times(phases: dict[str, Decimal | None], status: int | None) -> JsonObject:
 
 def _ending(
     entry: JsonObject, response: JsonObject, phases: dict[str, Decimal | None], status: int | None, outcome: str
-) -> JsonObject:
-    known = [_us(phases[name]) for name in ("send", "wait", "receive")]
-    ended_us = None if status is not None and None in known else sum(duration or 0 for duration in known)
+) -> Ending:
+    durations = [_us(phases[name]) for name in ("send", "wait", "receive")]
+    ended_us = None if status is not None and None in durations else sum(duration or 0 for duration in durations)
     error = response.get("_error")
     error = storable(error) if isinstance(error, str) and error else None
+    ending: Ending
     if outcome in _ENDINGS:
-        how = _ENDINGS[outcome]
+        ending = _ENDINGS[outcome]
     elif status is not None and (error is None or outcome):
-        how = {"how": "response"}
-    elif error is not None and _GIVEN_UP in error:
-        how = _ENDINGS["client_aborted"]
+        ending = {"how": "response"}
+    elif error is not None and _CANCELLED in error:
+        ending = _ENDINGS["client_aborted"]
     else:
-        how = _ENDINGS["unreachable" if phases["send"] is None else "upstream_aborted"]
-    return {**how, "error": None if error == outcome else error, "ended_us": ended_us}
+        ending = _ENDINGS["unreachable" if phases["send"] is None else "upstream_aborted"]
+    return {**ending, "error": None if error == outcome else error, "ended_us": ended_us}
 
 
 def _headers(message: JsonObject) -> Headers:
@@ -182,7 +195,7 @@ def _headers(message: JsonObject) -> Headers:
         (storable(_text(header["name"])), storable(_text(header["value"])))
         for header in map(_object, message.get("headers") or ())
     ]
-    # HTTP/2's own, which Chromium lists among them, are left out.
+    # Chromium lists HTTP/2's pseudo-headers among the others.
     return [(name, value) for name, value in headers if not name.startswith(":")]
 
 
@@ -205,7 +218,7 @@ def _started_at_us(text: str) -> int:
 
 
 def _milliseconds(value: Any) -> Decimal | None:
-    """A duration; -1 says that it is not known, or that there was no such phase."""
+    """Read a duration; None for -1, which stands for an unknown duration or a phase that did not take place."""
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     return Decimal(value) if is_number and 0 <= value < _MOST_MILLISECONDS else None
 

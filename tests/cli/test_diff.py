@@ -1,4 +1,4 @@
-"""`tapeline diff` on recordings: what is paired, what counts as a change, and the exit code."""
+"""`tapeline diff` on recordings: which exchanges are paired, which differences are changes, and the exit code."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ def compared(data: Path, base: str, candidate: str, *options: str | Path, code: 
 
 
 def changed(document: Document) -> dict[str, set[str]]:
-    """Changed kinds by what was asked."""
+    """Return the kinds of change by prompt."""
     return {
-        pair["question"].split(" <")[0]: {one["kind"] for one in pair["differences"] if one["how"] == "changed"}
+        pair["question"].split(" <")[0]: {
+            difference["kind"] for difference in pair["differences"] if difference["how"] == "changed"
+        }
         for pair in document["differing"]
         if pair["changed"]
     }
@@ -66,64 +68,69 @@ def test_each_kind_of_change_is_found_and_nothing_else(recordings: Path) -> None
 def test_a_recording_does_not_differ_from_itself(recordings: Path) -> None:
     document = compared(recordings, "before", "before", "--fail-on", "any,unpaired,text>0,tokens>0%,total>0%")
     assert (document["pairs"], document["changed"], document["differing"], document["unpaired"]) == (39, 0, [], [])
-    assert {one["verdict"] for one in document["figures"]} == {"same", "too few pairs"}
+    assert {figure["verdict"] for figure in document["figures"]} == {"same", "too few pairs"}
     assert {rule["state"] for rule in document["rules"]} == {"held"}
 
 
-def test_what_changes_one_way_changes_the_other_way(recordings: Path) -> None:
+def test_the_reverse_comparison_finds_the_same_changes(recordings: Path) -> None:
     def kinds(document: Document) -> list[tuple[Any, ...]]:
-        # Noise is BASE's alone: what is asked several times is left out.
+        # Noise depends on BASE alone, so repeated requests are left out.
         return sorted(
             (
-                one["kind"],
-                one["how"],
-                one["choice"],
-                one["amount"],
-                *sorted((one["base"] or "", one["candidate"] or "")),
+                difference["kind"],
+                difference["how"],
+                difference["choice"],
+                difference["amount"],
+                *sorted((difference["base"] or "", difference["candidate"] or "")),
             )
             for pair in document["differing"]
             if pair["occurrence"] == 1
-            for one in pair["differences"]
+            for difference in pair["differences"]
         )
 
     assert kinds(compared(recordings, "before", "after")) == kinds(compared(recordings, "after", "before"))
 
 
-def test_what_has_no_partner_is_listed_on_both_sides(recordings: Path) -> None:
+def test_exchanges_without_a_partner_are_listed_for_both_sides(recordings: Path) -> None:
     alone = compared(recordings, "before", "after")["unpaired"]
-    assert [(one["side"], one["reason"]) for one in alone] == [("base", "only here"), ("candidate", "only here")]
-    asked_by = {one["exchange_id"]: one["side"] for one in alone}
+    assert [(exchange["side"], exchange["reason"]) for exchange in alone] == [
+        ("base", "only here"),
+        ("candidate", "only here"),
+    ]
+    side_of = {exchange["exchange_id"]: exchange["side"] for exchange in alone}
     rows = query(recordings, "SELECT exchange_id, text FROM messages WHERE text LIKE 'only %'")
-    assert {row["text"]: asked_by[row["exchange_id"]] for row in rows} == {
+    assert {row["text"]: side_of[row["exchange_id"]] for row in rows} == {
         "only before": "base",
         "only after": "candidate",
     }
 
 
-def test_repeats_are_paired_in_order_and_those_left_over_are_told_apart(data: Path) -> None:
+def test_repeats_are_paired_in_order_and_the_rest_is_listed_with_reasons(data: Path) -> None:
     make_run(data, "a", [asked("x", "one"), asked("x", "two"), asked("y")], 1)
     make_run(data, "b", [asked("x", "one"), asked("x", "two"), asked("x", "three"), asked("z")], 2)
     document = compared(data, "a", "b")
     assert (document["pairs"], document["changed"]) == (2, 0)
-    assert [(one["side"], one["occurrence"], one["reason"]) for one in document["unpaired"]] == [
+    assert [(exchange["side"], exchange["occurrence"], exchange["reason"]) for exchange in document["unpaired"]] == [
         ("base", 1, "only here"),
         ("candidate", 3, "more often here"),
         ("candidate", 1, "only here"),
     ]
 
 
-def test_what_base_says_itself_is_noise_of_every_kind(data: Path) -> None:
+def test_differences_that_base_also_has_are_noise_of_every_kind(data: Path) -> None:
     look, wait = answer(calls(("look", '{"at": 1}'))), answer(calls(("wait", "{}")), finish_reason="tool_calls")
     look_again = answer(calls(("look", '{"at":1.0}')))
     make_run(data, "a", [asked("x", body=look), asked("x", body=wait)], 1)
     make_run(data, "b", [asked("x", body=wait), asked("x", body=look_again)], 2)
     document = compared(data, "a", "b", "--fail-on", "any")
     assert document["changed"] == 0
-    hows = {(one["kind"], one["how"]) for pair in document["differing"] for one in pair["differences"]}
+    hows = {
+        (difference["kind"], difference["how"]) for pair in document["differing"] for difference in pair["differences"]
+    }
     assert hows == {("tool_names", "noise"), ("finish_reason", "noise")}
 
 
-def test_what_base_never_says_is_a_change_beside_its_noise(data: Path) -> None:
+def test_a_difference_that_base_never_has_is_a_change_beside_its_noise(data: Path) -> None:
     look, wait = answer(calls(("look", '{"at": 1}'))), answer(calls(("wait", "{}")), finish_reason="tool_calls")
     make_run(data, "a", [asked("x", body=look), asked("x", body=look), asked("y", "one"), asked("y", "two")], 1)
     make_run(data, "b", [asked("x", body=look), asked("x", body=wait), asked("y", "two"), asked("y", "one")], 2)
@@ -136,7 +143,7 @@ def test_what_base_never_says_is_a_change_beside_its_noise(data: Path) -> None:
     ("match", "pairs"),
     [("request", 0), ("messages", 2), ("last-user", 3), ("messages_fingerprint", 2), ("model", 0), ("seed", 0)],
 )
-def test_what_makes_a_pair_can_be_chosen(data: Path, match: str, pairs: int) -> None:
+def test_the_key_of_a_pair_can_be_chosen(data: Path, match: str, pairs: int) -> None:
     system = {"role": "system", "content": "Be brief."}
     longer = [system, {"role": "user", "content": "z"}, {"role": "assistant", "content": "?"}]
     make_run(data, "a", [asked("x"), asked("y"), asked("z", messages=[system, {"role": "user", "content": "z"}])], 1)
@@ -147,7 +154,7 @@ def test_what_makes_a_pair_can_be_chosen(data: Path, match: str, pairs: int) -> 
     assert document["pairs"] == pairs
     assert len(document["unpaired"]) == 6 - 2 * pairs
     if match == "seed":
-        assert {one["reason"] for one in document["unpaired"]} == {"no key"}
+        assert {exchange["reason"] for exchange in document["unpaired"]} == {"no key"}
 
 
 def test_two_models_of_one_run_are_compared_by_filters(data: Path) -> None:
@@ -171,7 +178,7 @@ def test_figures_of_pairs_that_have_them_on_both_sides(data: Path) -> None:
     make_run(data, "b", made, 2)
     rules = ("--fail-on", "completion_tokens>20%,p95_total>40%,total>60%,cost>1%,prompt_tokens>0%,ttft>1%")
     document = compared(data, "a", "b", *rules, code=1)
-    figures = {(one["figure"], one["statistic"]): one for one in document["figures"]}
+    figures = {(figure["figure"], figure["statistic"]): figure for figure in document["figures"]}
     assert figures["completion_tokens", "sum"]["pairs"] == 59
     assert figures["completion_tokens", "sum"]["difference"] == 59 * 20
     assert figures["total", "p50"]["interval"] == pytest.approx([200, 200])
@@ -188,24 +195,31 @@ def test_figures_of_pairs_that_have_them_on_both_sides(data: Path) -> None:
 
 
 def test_costs_are_compared(data: Path) -> None:
-    """Ten thousand tokens of gpt-4o-mini's answers cost 0.6 cents."""
+    """Ten thousand completion tokens of gpt-4o-mini cost 0.6 cents."""
     for run, number, tokens in (("a", 1, 10_000), ("b", 2, 12_000)):
         usage = {"prompt_tokens": 0, "completion_tokens": tokens}
         make_run(data, run, [asked(str(n), model="gpt-4o-mini", usage=usage) for n in range(20)], number)
     document = compared(data, "a", "b", "--fail-on", "cost>19%,mean_cost>21%", code=1)
-    (one,) = (one for one in document["figures"] if (one["figure"], one["statistic"]) == ("cost", "sum"))
-    assert (one["pairs"], one["base"], one["candidate"]) == (20, pytest.approx(0.12), pytest.approx(0.144))
+    (figure,) = (figure for figure in document["figures"] if (figure["figure"], figure["statistic"]) == ("cost", "sum"))
+    assert (figure["pairs"], figure["base"], figure["candidate"]) == (20, pytest.approx(0.12), pytest.approx(0.144))
     assert [rule["state"] for rule in document["rules"]] == ["fired", "held"]
 
 
-def test_the_time_to_the_first_token_is_that_of_streams_that_came_whole(data: Path) -> None:
+def test_the_time_to_first_token_counts_only_complete_streams(data: Path) -> None:
     body = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     streamed = MadeUp(body=body, content_type="text/event-stream")
     make_run(data, "a", [replace(streamed, answered_us=100_000), MadeUp(content="whole")], 1)
     make_run(data, "b", [replace(streamed, answered_us=150_000), MadeUp(content="whole")], 2)
     document = compared(data, "a", "b")
-    (one,) = (one for one in document["figures"] if (one["figure"], one["statistic"]) == ("ttft", "mean"))
-    assert (one["pairs"], one["base"], one["candidate"], one["verdict"]) == (1, 100.0, 150.0, "too few pairs")
+    (figure,) = (
+        figure for figure in document["figures"] if (figure["figure"], figure["statistic"]) == ("ttft", "mean")
+    )
+    assert (figure["pairs"], figure["base"], figure["candidate"], figure["verdict"]) == (
+        1,
+        100.0,
+        150.0,
+        "too few pairs",
+    )
 
 
 def test_a_recording_without_texts_is_compared_without_them(data: Path) -> None:
@@ -213,11 +227,13 @@ def test_a_recording_without_texts_is_compared_without_them(data: Path) -> None:
     make_run(data, "b", [asked("x", "two", finish_reason="length")], 2)
     document = compared(data, "a", "b")
     assert document["basis"]["without_text"] == 1
-    assert {one["kind"] for pair in document["differing"] for one in pair["differences"]} == {"finish_reason"}
-    assert "compared without their texts" in tapeline_here("diff", "a", "b", "--data", data).stdout
+    assert {difference["kind"] for pair in document["differing"] for difference in pair["differences"]} == {
+        "finish_reason"
+    }
+    assert "compared without texts" in tapeline_here("diff", "a", "b", "--data", data).stdout
 
 
-def test_content_that_is_no_plain_text_is_compared(data: Path) -> None:
+def test_content_that_is_not_plain_text_is_compared(data: Path) -> None:
     def parts(text: str) -> bytes:
         return answer({"content": [{"type": "text", "text": text}]})
 
@@ -226,7 +242,7 @@ def test_content_that_is_no_plain_text_is_compared(data: Path) -> None:
     assert changed(compared(data, "a", "b")) == {"x": {"text"}}
 
 
-def test_a_fired_rule_makes_exit_code_1_and_is_said_on_stderr(recordings: Path, tmp_path: Path) -> None:
+def test_a_fired_rule_sets_exit_code_1_and_is_printed_on_stderr(recordings: Path, tmp_path: Path) -> None:
     target = tmp_path / "comparison.json"
     options = ("--data", recordings, "--fail-on", "outcome, text > 1, tool_calls>50%", "--format", "json", "-o", target)
     result = tapeline_here("diff", "before", "after", *options)
@@ -256,17 +272,17 @@ def test_nothing_paired_fails_every_rule_and_names_a_way_out(data: Path) -> None
 
 
 WRONG = {
-    "a run that is not there": (["before", "nonsense"], "nonsense"),
+    "an unknown run": (["before", "nonsense"], "nonsense"),
     "a side that matches nothing": (["before", "model=nonsense"], "model=nonsense"),
-    "a filter that is none": (["before", "color=red"], "run=…, model=…"),
+    "an unknown filter": (["before", "color=red"], "run=…, model=…"),
     "a filter without a value": (["before", "model="], "model="),
     "a filter twice": (["before", "model=a,model=b"], "model twice"),
-    "an empty side": (["before", ""], "names no side"),
-    "a time that is none": (["before", "since=yesterday"], "yesterday"),
-    "a column that is none": (["before", "after", "--match", "nonsense"], "nonsense"),
+    "an empty side": (["before", ""], "is not a side"),
+    "a time that cannot be read": (["before", "since=yesterday"], "yesterday"),
+    "an unknown column": (["before", "after", "--match", "nonsense"], "nonsense"),
     "a column in disguise": (["before", "after", "--match", "run FROM stored.exchanges; --"], "nor a column"),
-    "a rule that is none": (["before", "after", "--fail-on", "nonsense>3"], "'nonsense>3' is no rule. Write rules"),
-    "no rule": (["before", "after", "--fail-on", ""], "is no rule"),
+    "an unknown rule": (["before", "after", "--fail-on", "nonsense>3"], "'nonsense>3' is not a rule. Write rules"),
+    "no rule": (["before", "after", "--fail-on", ""], "is not a rule"),
     "one side": (["before"], "CANDIDATE"),
 }
 

@@ -1,4 +1,4 @@
-"""`tapeline export`: what is put together again, what is left out where it would be wrong, and how that is told."""
+"""`tapeline export`: what the formats of lines hold, which exchanges they leave out, and how these are reported."""
 
 from __future__ import annotations
 
@@ -61,27 +61,29 @@ EXCHANGES = [
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("export") / "data"
-    started = [MadeUp(**vars(one) | {"started_at_us": one.started_at_us + n}) for n, one in enumerate(EXCHANGES)]
+    started = [
+        MadeUp(**vars(exchange) | {"started_at_us": exchange.started_at_us + n}) for n, exchange in enumerate(EXCHANGES)
+    ]
     make_journal(data, started)
     make_journal(data, [MadeUp("Nothing is kept.", started_at_us=NOON_US + 99)], "recorder-2", "silent", content="none")
     return data
 
 
-def exported(data: Path, form: str, *options: str) -> tuple[list[dict[str, Any]], str]:
-    result = tapeline_here("export", "--data", data, "--format", form, *options)
+def exported(data: Path, format_name: str, *options: str) -> tuple[list[dict[str, Any]], str]:
+    result = tapeline_here("export", "--data", data, "--format", format_name, *options)
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()], result.stderr
 
 
-def test_a_pair_is_what_show_prints_of_an_exchange(recorded: Path) -> None:
-    lines, said = exported(recorded, "pairs")
+def test_a_pair_is_what_show_prints(recorded: Path) -> None:
+    lines, notes = exported(recorded, "pairs")
     assert lines == [shown(recorded, line["exchange"]["exchange_id"]) for line in lines]
     assert lines[0]["request"]["messages"] == HISTORY
-    assert said == "Exported 11 exchanges.\n"
+    assert notes == "Exported 11 exchanges.\n"
 
 
-def test_an_example_to_learn_from_is_what_was_asked_and_a_whole_answer(recorded: Path) -> None:
-    lines, said = exported(recorded, "finetune")
+def test_an_example_has_the_request_and_a_complete_response(recorded: Path) -> None:
+    lines, notes = exported(recorded, "finetune")
     assert lines[0] == {"messages": [*HISTORY, {"role": "assistant", "content": "Hi."}]}
     assert lines[1]["messages"][-1] == {"role": "assistant", "tool_calls": [CALL, CUSTOM_CALL]}
     assert (lines[1]["tools"], lines[1]["parallel_tool_calls"]) == (TOOLS, False)
@@ -90,50 +92,50 @@ def test_an_example_to_learn_from_is_what_was_asked_and_a_whole_answer(recorded:
     messages = TypeAdapter(list[ChatCompletionMessageParam])
     for line in lines:
         messages.validate_python(line["messages"])
-    assert said == (
-        "Exported 5 exchanges; left out 6: 2 with names in the place of credentials, 2 without a whole answer, "
-        "1 of which the request is not there whole, 1 recorded without content.\n"
+    assert notes == (
+        "Exported 5 exchanges; left out 6: 2 with names in place of credentials, "
+        "2 without a complete response, 1 recorded without content, 1 with an incomplete request.\n"
     )
 
 
-def test_a_batch_asks_again_what_was_asked(recorded: Path) -> None:
-    lines, said = exported(recorded, "batch")
+def test_a_batch_has_the_requests_as_they_were(recorded: Path) -> None:
+    lines, notes = exported(recorded, "batch")
     ids = [row["exchange_id"] for row in query(recorded, "SELECT exchange_id FROM exchanges ORDER BY started_at")]
     assert {line["custom_id"] for line in lines} < set(ids)
     assert {(line["method"], line["url"]) for line in lines} == {("POST", "/v1/chat/completions")}
     assert lines[0]["body"] == {"model": "gpt-4o-mini", "top_k": 3, "messages": HISTORY}
     assert lines[1]["body"]["tools"] == TOOLS
     assert [line["body"]["messages"][-1]["content"] for line in lines[4:]] == ["Say a key.", "Broken?", "Long?"]
-    assert said == (
-        "Exported 7 exchanges; left out 4: 2 of which the request is not there whole, 1 recorded without content, "
-        "1 with names in the place of credentials.\n"
+    assert notes == (
+        "Exported 7 exchanges; left out 4: 2 with an incomplete request, 1 recorded without content, "
+        "1 with names in place of credentials.\n"
     )
 
 
-@pytest.mark.parametrize("form", ["pairs", "finetune", "batch"])
-def test_no_credential_leaves(form: str, recorded: Path) -> None:
-    assert SECRET not in json.dumps(exported(recorded, form)[0])
+@pytest.mark.parametrize("format_name", ["pairs", "finetune", "batch"])
+def test_no_credential_is_exported(format_name: str, recorded: Path) -> None:
+    assert SECRET not in json.dumps(exported(recorded, format_name)[0])
 
 
-def test_content_that_is_gone_is_not_made_up(tmp_path: Path) -> None:
+def test_missing_content_is_not_made_up(tmp_path: Path) -> None:
     make_journal(tmp_path, [MadeUp(messages=HISTORY), MadeUp("Hello!", started_at_us=NOON_US + DAY_US)])
     query(tmp_path, "SELECT 1")
     next(tmp_path.glob("content/date=2026-11-21/*")).unlink()
     (tmp_path / "warehouse.duckdb").unlink()
-    for form in ("finetune", "batch"):
-        lines, said = exported(tmp_path, form)
+    for format_name in ("finetune", "batch"):
+        lines, notes = exported(tmp_path, format_name)
         assert len(lines) == 1
-        assert "left out 1: 1 of which the request is not there whole" in said
+        assert "left out 1: 1 with an incomplete request" in notes
     assert exported(tmp_path, "pairs")[0][0]["request"]["messages"] == [None, None]
 
 
-def test_filters_choose(recorded: Path) -> None:
+def test_filters_select_exchanges(recorded: Path) -> None:
     assert len(exported(recorded, "pairs", "--run", "silent")[0]) == 1
     assert len(exported(recorded, "pairs", "--since", "2026-11-22")[0]) == 1
     assert exported(recorded, "batch", "--model", "other-*")[1] == "Exported 0 exchanges.\n"
 
 
-def test_a_file_is_private_and_whole_or_not_there(recorded: Path, tmp_path: Path) -> None:
+def test_a_file_is_private_and_either_complete_or_absent(recorded: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     result = tapeline_here("export", "--data", recorded, "-o", target)
     assert (result.returncode, result.stdout) == (0, "")

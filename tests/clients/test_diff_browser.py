@@ -1,4 +1,4 @@
-"""The page of a comparison in a real browser: it complains of nothing, asks for nothing, and runs nothing."""
+"""The page of a comparison in a real browser: no error, no request, and no script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOK = """({
     scripts: document.scripts.length,
     images: document.images.length,
     links: document.links.length,
-    asked: [...document.querySelectorAll('.asked .said')].map(element => element.textContent),
+    prompts: [...document.querySelectorAll('.prompt .text')].map(element => element.textContent),
     removed: document.querySelectorAll('del').length,
     added: document.querySelectorAll('ins').length,
     ground: getComputedStyle(document.body).backgroundColor,
@@ -36,7 +36,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("scheme", "ground"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 26)")])
-def test_the_page_needs_nothing_and_stands_in_light_and_dark(page: Path, scheme: str, ground: str) -> None:
+def test_the_page_loads_nothing_else_in_light_and_dark(page: Path, scheme: str, ground: str) -> None:
     opened = open_page(page, LOOK, prefers_color_scheme=scheme)
     assert opened.complaints == []
     assert opened.requests == [page.as_uri()]
@@ -47,15 +47,15 @@ def test_the_page_needs_nothing_and_stands_in_light_and_dark(page: Path, scheme:
     assert opened.value["added"] > 3
 
 
-def test_hostile_text_stands_in_the_page_as_text(page: Path) -> None:
-    asked = open_page(page, LOOK).value["asked"]
+def test_hostile_text_is_shown_as_text(page: Path) -> None:
+    prompts = open_page(page, LOOK).value["prompts"]
     start = "hostile " + HOSTILE.split("\x1b")[0]
-    assert any(text.startswith(start) for text in asked)
-    assert "\\x1b" in "".join(asked)
-    assert not set("".join(asked)) & set("\x1b\x07\u202e")
+    assert any(text.startswith(start) for text in prompts)
+    assert "\\x1b" in "".join(prompts)
+    assert not set("".join(prompts)) & set("\x1b\x07\u202e")
 
 
-def test_what_got_past_the_escaping_the_policy_would_stop(page: Path, tmp_path: Path) -> None:
+def test_the_policy_stops_a_script_that_got_past_the_escaping(page: Path, tmp_path: Path) -> None:
     injected = "<script>document.title = 'run'</script><img src='http://127.0.0.1:9/x' onerror='document.title = 1'>"
     hostile = tmp_path / "hostile.html"
     hostile.write_text(page.read_text("utf-8").replace("<body>", f"<body>{injected}"), "utf-8")

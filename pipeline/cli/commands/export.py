@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -13,48 +13,39 @@ from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
 from ...atomic_write import whole_file
 from ...errors import UsageError, needs_extra
+from ...export import FORMATS, SPANS, WITH_COSTS, text_parts
 from ..options import data_option, filter_options, filters_from, format_option, output_option
 from ..output import note
 from ..prepare import ready_to_query, ready_with_prices
 
-if TYPE_CHECKING:
-    from ...export.selection import Count, Exchange
-
-    Pieces = Callable[[Iterable[Exchange], Count], Iterator[str]]
-
-SPANS = "otlp"
-FORMS = ("pairs", "finetune", "batch", "har", SPANS)
-
 
 @click.command()
 @filter_options
-@format_option(FORMS)
+@format_option(FORMATS)
 @output_option
-@click.option(
-    "--endpoint", metavar="URL", help="The collector that spans are sent to.  [default: http://localhost:4318]"
-)
-@click.option("--with-content", is_flag=True, help="Let spans say what was asked and answered.")
+@click.option("--endpoint", metavar="URL", help="The collector that gets the spans.  [default: http://localhost:4318]")
+@click.option("--with-content", is_flag=True, help="Include the text of requests and responses in spans.")
 @data_option
 def export(
     directory: DataDirectory,
-    form: str,
+    format_name: str,
     output: Path | None,
     endpoint: str | None,
     with_content: bool,
     **filters: Any,
 ) -> None:
-    """Give exchanges to other programs.
+    """Write exchanges in a format that other programs read.
 
     \b
-    pairs      JSON Lines: request, answer and what was measured, as `tapeline show --json`
-    finetune   JSON Lines for fine-tuning: the messages and the answer, where it came whole
-    batch      JSON Lines for the Batch API: the requests, to be asked again
+    pairs      JSON Lines: request, response and measurements, as `tapeline show --json`
+    finetune   JSON Lines for fine-tuning: the messages and the response, where it is complete
+    batch      JSON Lines for the Batch API: the requests, to be sent again
     har        HTTP Archive, for the developer tools of a browser
     otlp       OpenTelemetry spans by the conventions for generative AI, sent to a collector over
-               OTLP/HTTP; OTEL_EXPORTER_OTLP_* (endpoint, headers, certificate) count as usual
+               OTLP/HTTP; OTEL_EXPORTER_OTLP_* (endpoint, headers, certificate) work as usual
 
-    What a form cannot hold as it was is left out and counted on stderr: texts that were not kept, and, where a program
-    would learn from them or send them, texts in which names stand for credentials.
+    An exchange that a format cannot hold unchanged is left out and counted on stderr: one without its texts and, in the
+    formats that programs learn from or send, one in which names replace credentials.
 
     \b
     tapeline export --run evals -o pairs.jsonl
@@ -63,40 +54,31 @@ def export(
     """
     from ...export.selection import Count, exchanges
 
-    if form != SPANS and (endpoint is not None or with_content):
+    if format_name != SPANS and (endpoint is not None or with_content):
         raise UsageError("--endpoint and --with-content are for --format otlp.")
-    if form == SPANS and output is not None:
+    if format_name == SPANS and output is not None:
         raise UsageError("--format otlp is sent to --endpoint: leave -o out.")
-    looks_at, count = filters_from(**filters), Count()
-    has_costs = form == "pairs"
+    selection, count, has_costs = filters_from(**filters), Count(), format_name in WITH_COSTS
     with (ready_with_prices if has_costs else ready_to_query)(directory) as connection:
-        selected = exchanges(connection, looks_at, costs=has_costs)
-        if form == SPANS:
+        selected = exchanges(connection, selection, costs=has_costs)
+        if format_name == SPANS:
             with needs_extra("otlp", "--format otlp"):
                 from ...export.otlp import send
             send(selected, count, endpoint, with_content=with_content)
         else:
-            _write(_pieces(form)(selected, count), output)
-    note(f"Exported {count.told()}.")
+            _write(text_parts(format_name, selected, count), output)
+    note(f"Exported {count.summary()}.")
 
 
-def _pieces(form: str) -> Pieces:
-    from ...export import har, jsonl
-
-    return {"pairs": jsonl.pair_lines, "finetune": jsonl.finetune_lines, "batch": jsonl.batch_lines, "har": har.pieces}[
-        form
-    ]
-
-
-def _write(pieces: Iterator[str], output: Path | None) -> None:
+def _write(parts: Iterator[str], output: Path | None) -> None:
     with _opened(output) as write:
-        for piece in pieces:
-            write(piece)
+        for part in parts:
+            write(part)
 
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[Callable[[str], object]]:
-    """What writes to standard output, or to a private file, which gets its name when it is whole."""
+    """Yield a function that writes to standard output, or to a private file that gets its name when it is complete."""
     if output is None:
         yield lambda text: click.echo(text, nl=False, color=True)
         return
@@ -109,5 +91,5 @@ def _opened(output: Path | None) -> Iterator[Callable[[str], object]]:
 
 
 def _file_at(output: Path) -> AbstractContextManager[BinaryIO]:
-    """A file that gets its name when it is whole; a device or a pipe as it is."""
+    """Open a file that gets its name when it is complete; a device or a pipe is written to directly."""
     return output.open("wb") if output.exists() and not output.is_file() else whole_file(output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +12,6 @@ from ...errors import DataError
 from ..options import data_option, utf8
 from ..output import note
 
-if TYPE_CHECKING:
-    from ...importing.import_file import ImportResult
-
 
 @click.command("import")
 @click.argument(
@@ -24,11 +20,11 @@ if TYPE_CHECKING:
 @click.option("--run", callback=utf8, help="Label of these exchanges; the file's name if not given.")
 @data_option
 def import_files(files: tuple[Path, ...], run: str | None, directory: DataDirectory) -> None:
-    """Take in chat completions that others have recorded.
+    """Import chat completions that other programs recorded.
 
-    Flow files of mitmproxy (mitmdump -w) and HTTP archives (HAR), of browsers and of `tapeline export`. The same rules
-    hold as for recording: no credential is kept. Times that a file does not have, that of the first token above all,
-    stay empty. What is there already is not taken in again.
+    Reads flow files of mitmproxy (mitmdump -w) and HTTP archives (HAR) of browsers and of `tapeline export`. The rules
+    are those of recording: no credential is kept. Times that a file does not hold, such as the time to first token,
+    stay empty. An exchange that is already there is not imported again.
 
     \b
     tapeline import traffic.mitm
@@ -41,16 +37,6 @@ def import_files(files: tuple[Path, ...], run: str | None, directory: DataDirect
         result = import_file(directory, path, run or one_line(path.stem))
         for problem in result.problems:
             note(problem)
-        click.echo(one_line(f"{path}: {_told(result)}"))
-        if result.found.damage is not None:
-            raise DataError(f"{path} is damaged {result.found.damage}. What comes before is taken in.")
-
-
-def _told(result: ImportResult) -> str:
-    told = [f"{result.taken:,} exchanges taken in as run {result.run}"]
-    if result.known:
-        told.append(f"{result.known:,} were there already")
-    if left_out := result.found.left_out:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
-        told.append(f"left out {left_out.total():,}: {reasons}")
-    return "; ".join(told)
+        click.echo(one_line(f"{path}: {result.summary()}"))
+        if result.report.damage is not None:
+            raise DataError(f"{path} is damaged {result.report.damage}. The part before the damage is imported.")

@@ -60,7 +60,7 @@ def report(
     name: str | None,
     directory: DataDirectory,
     queries: Path | None,
-    form: str,
+    format_name: str,
     output: Path | None,
     opens: bool,
     prices: Path | None,
@@ -85,10 +85,10 @@ def report(
     if wants_help:
         click.echo(_help(find_report(name, own)) if name else context.get_help())
         return
-    if opens and form not in (FORMATS[0], PAGE):
-        raise UsageError(f"--open opens a page: leave --format {form} out.")
+    if opens and format_name not in (FORMATS[0], PAGE):
+        raise UsageError(f"--open opens a page: leave --format {format_name} out.")
     looks_at = filters_from(**filters)
-    if opens or form == PAGE:
+    if opens or format_name == PAGE:
         wanted = [find_report(name, own)] if name else [one for one in all_reports(own) if _goes_on_a_page(one)]
         _put_out_page(directory, wanted, looks_at, prices, output, opens=opens)
         return
@@ -100,9 +100,9 @@ def report(
     values_of(chosen, looks_at)
     with _ready(directory, [chosen], looks_at, prices) as connection, waiting("Working the report out"):
         table = run_report(connection, chosen, looks_at)
-    if name is None and form == "table" and output is None:
+    if name is None and format_name == "table" and output is None:
         click.echo(_listing(all_reports(own)))
-    print_table(table, form, output)
+    print_table(table, format_name, output)
 
 
 def _own_queries(directory: DataDirectory) -> Path | None:
@@ -185,11 +185,11 @@ def _default(value: float | str | None) -> str:
 @filter_options
 @output_options
 @data_option
-def runs(directory: DataDirectory, form: str, output: Path | None, **filters: Any) -> None:
+def runs(directory: DataDirectory, format_name: str, output: Path | None, **filters: Any) -> None:
     """List the recordings."""
     from ...reports.definition import find_report
     from ...reports.run import run_report
 
     with ready_to_query(directory) as connection:
         table = run_report(connection, find_report("runs"), filters_from(**filters))
-    print_table(table, form, output)
+    print_table(table, format_name, output)

@@ -18,7 +18,7 @@ from ..prepare import ready_with_prices
 @click.argument("query", callback=utf8)
 @output_options
 @data_option
-def sql(query: str, directory: DataDirectory, form: str, output: Path | None) -> None:
+def sql(query: str, directory: DataDirectory, format_name: str, output: Path | None) -> None:
     """Ask the warehouse in SQL, which is DuckDB's; it cannot be changed by it.
 
     The views are exchanges, choices, tool_calls, messages, event_gaps, limits, content and losses; what each call
@@ -37,4 +37,4 @@ def sql(query: str, directory: DataDirectory, form: str, output: Path | None) ->
             columns, rows = fetch(connection, query)
         except duckdb.Error as error:
             raise UsageError(str(error)) from error
-    print_table(Table("sql", "", columns, rows), form, output)
+    print_table(Table("sql", "", columns, rows), format_name, output)

@@ -1,11 +1,13 @@
-"""The formats of a comparison, by name; each is loaded when it is asked for."""
+"""The output formats of a comparison, by name; a format is loaded when it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ..result import Result
+if TYPE_CHECKING:
+    from ..result import Result
 
 _MODULES = {
     "table": "table_report",
@@ -19,6 +21,6 @@ FORMATS = tuple(_MODULES)
 
 
 def format_result(name: str, result: Result) -> str:
-    """A comparison as text in the format of that name."""
+    """Return a comparison as text in a format."""
     write: Callable[[Result], str] = import_module(f".{_MODULES[name]}", __package__).write
     return write(result)

@@ -1,6 +1,6 @@
-"""A comparison as one page, side by side: it holds all it needs, runs no script and asks nobody for anything.
+"""A comparison as one HTML page, side by side. The page is complete in itself: no script, no request.
 
-All text that comes from elsewhere is escaped, and what it might still try the policy in the page's head forbids.
+All recorded text is escaped. Anything that got past the escaping is stopped by the content security policy in the head.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..rules import FIRED
 from ..words import Piece, pieces
 from . import wording
 
-# Pairs that stand open; the others open at a click.
+# Pairs that are unfolded from the start; the others unfold with a click.
 _OPEN = 5
 _MOST_UNPAIRED = 200
 
 
 def write(result: Result) -> str:
-    """The page."""
+    """Return the page."""
     style = (files(__package__) / "page.css").read_text("utf-8")
     title = f"{result.base.text} – {result.candidate.text}"
     return "\n".join(
@@ -78,14 +78,14 @@ def _body(result: Result) -> Iterator[str]:
 def _rules(result: Result) -> str:
     rows = "".join(
         f'<tr class="{"fired" if judged.state == FIRED else "kept"}"><td>{escape(judged.state)}</td>'
-        f"<td><code>{_line(judged.rule)}</code></td><td>{escape(judged.says)}</td></tr>"
+        f"<td><code>{_line(judged.rule)}</code></td><td>{escape(judged.message)}</td></tr>"
         for judged in result.judged
     )
     return f"<h2>Rules</h2>{_wide(rows)}"
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]], names: int) -> str:
-    """A table; cells after the names are figures."""
+    """Return a table; the cells after the first `names` ones are figures."""
 
     def line(cells: list[str], tag: str) -> str:
         kinds = ("" if position < names else ' class="figure"' for position in range(len(cells)))
@@ -97,7 +97,7 @@ def _table(title: str, columns: list[str], rows: list[list[str]], names: int) ->
 
 
 def _wide(rows: str) -> str:
-    """A table that scrolls where the page is narrow."""
+    """Return a table that scrolls where the page is narrow."""
     return f'<div class="wide"><table>{rows}</table></div>'
 
 
@@ -106,13 +106,13 @@ def _pair(place: int, shown: Shown) -> Iterator[str]:
     ids = f"{wording.short(pair.base_id)} → {wording.short(pair.candidate_id)}"
     yield f"<details{' open' if place <= _OPEN else ''}><summary><b>{place}.</b> {_line(wording.models(pair))}"
     yield f'<span class="ids">{escape(ids)}</span> {_line(wording.pair_words(pair))}</summary>'
-    if shown.question:
-        yield f'<div class="asked"><h3>asked</h3><div class="said">{_text(shown.question)}</div></div>'
-    for said in wording.said(shown):
-        cut = pieces(said.base, said.candidate)
-        yield f'<h3>{escape(said.what)}</h3><div class="sides">'
-        yield f'<div class="said"><span class="side">BASE</span>{_side(cut, "base", "del")}</div>'
-        yield f'<div class="said"><span class="side">CANDIDATE</span>{_side(cut, "candidate", "ins")}</div></div>'
+    if shown.prompt:
+        yield f'<div class="prompt"><h3>prompt</h3><div class="text">{_text(shown.prompt)}</div></div>'
+    for text in wording.changed_texts(shown):
+        cut = pieces(text.base, text.candidate)
+        yield f'<h3>{escape(text.title)}</h3><div class="sides">'
+        yield f'<div class="text"><span class="side">BASE</span>{_side(cut, "base", "del")}</div>'
+        yield f'<div class="text"><span class="side">CANDIDATE</span>{_side(cut, "candidate", "ins")}</div></div>'
     if figures := wording.figure_words(shown):
         yield f'<p class="basis">{escape(figures)}</p>'
     yield "</details>"

@@ -1,4 +1,4 @@
-"""A comparison for machines: names and figures that stay, every pair that differs, every exchange without a partner."""
+"""A comparison for programs: stable names, every pair that differs, and every exchange without a partner."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .wording import kind_rows
 
 
 def write(result: Result) -> str:
-    """One object, on one line."""
-    shown = {one.pair.number: one for one in result.shown}
+    """Return one object, on one line."""
+    shown = {pair.pair.number: pair for pair in result.shown}
     document = {
         "base": _side(result.base),
         "candidate": _side(result.candidate),
@@ -25,7 +25,7 @@ def write(result: Result) -> str:
         "kinds": [asdict(row) for row in kind_rows(result)],
         "figures": [_estimate(estimate) for estimate in result.estimates],
         "rules": [
-            {"rule": judged.rule, "state": judged.state, "says": judged.says, "pairs": sorted(judged.pairs)}
+            {"rule": judged.rule, "state": judged.state, "says": judged.message, "pairs": sorted(judged.pairs)}
             for judged in result.judged
         ],
         "differing": [_pair(pair, shown.get(pair.number)) for pair in result.pairs if pair.differences],
@@ -57,7 +57,7 @@ def _estimate(estimate: Estimate) -> JsonObject:
 
 
 def _pair(pair: Pair, shown: Shown | None) -> JsonObject:
-    """A pair; the texts of those alone that are shown in full."""
+    """Return a pair, with its texts if it is shown in full."""
     document: JsonObject = {
         "pair": pair.number,
         "key": pair.key,
@@ -72,7 +72,7 @@ def _pair(pair: Pair, shown: Shown | None) -> JsonObject:
     if shown is None:
         return document
     figures = {name: {"base": base, "candidate": candidate} for name, (base, candidate) in shown.figures.items()}
-    return {**document, "question": shown.question, "figures": figures, "texts": [asdict(text) for text in shown.texts]}
+    return {**document, "question": shown.prompt, "figures": figures, "texts": [asdict(text) for text in shown.texts]}
 
 
 def _difference(difference: Difference) -> JsonObject:
@@ -88,5 +88,5 @@ def _difference(difference: Difference) -> JsonObject:
 
 
 def _rounded(amount: float | None) -> float | None:
-    """Six digits: what stands behind them is the machine's."""
+    """Round to six digits; the digits after them can differ between machines."""
     return None if amount is None else float(f"{amount:.6g}")

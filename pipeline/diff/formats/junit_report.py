@@ -1,7 +1,7 @@
-"""A comparison as JUnit's XML, which continuous integration shows: a test case a pair, and one a rule.
+"""A comparison as JUnit XML for continuous integration: a test case for each pair and for each rule.
 
-Without rules a changed pair is a failure. With rules a pair is one that made a rule fire, and how others differ stands
-in their output.
+Without rules, every changed pair is a failure. With rules, a pair is a failure if it made a rule fire; the differences
+of other pairs are in their output.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from . import wording
 _KEY_CHARACTERS = 12
 _CONTEXT = 12
 _MOST_OF_A_TEXT = 10_000
-# XML has no form for these, not even as references; others that it lacks `visible` has spelled out.
+# XML cannot hold these, not even as character references; `visible` escapes the others that it cannot hold.
 _NO_XML = re.compile("[\ufffe\uffff]")
 
 
 def write(result: Result) -> str:
-    """Two suites: rules, and pairs with what has no partner."""
+    """Return two suites: the rules, and the pairs together with the exchanges without a partner."""
     root = Element("testsuites", name="tapeline diff")
     if result.judged:
         _add_rules(root, result)
@@ -38,14 +38,14 @@ def _add_rules(root: Element, result: Result) -> None:
     for judged in result.judged:
         case = SubElement(suite, "testcase", classname="tapeline.diff.rules", name=_line(judged.rule))
         if judged.state == FIRED:
-            SubElement(case, "failure", type="rule", message=_line(judged.says))
+            SubElement(case, "failure", type="rule", message=_line(judged.message))
         elif judged.state == NOT_JUDGED:
-            SubElement(case, "skipped", message=_line(judged.says))
+            SubElement(case, "skipped", message=_line(judged.message))
 
 
 def _add_pairs(root: Element, result: Result) -> None:
     failing = _failing(result)
-    shown = {one.pair.number: one for one in result.shown}
+    shown = {pair.pair.number: pair for pair in result.shown}
     name = f"{result.base.text} -> {result.candidate.text}"
     cases = len(result.pairs) + len(result.unpaired)
     suite = _suite(root, name, cases, len(failing), len(result.unpaired))
@@ -63,16 +63,13 @@ def _failing(result: Result) -> set[int]:
 
 def _add_pair(suite: Element, pair: Pair, shown: Shown | None, *, is_failure: bool) -> None:
     case = SubElement(suite, "testcase", classname=_line(wording.models(pair)), name=_name(pair.key, pair.occurrence))
-    told = (
-        f"{pair.base_id} -> {pair.candidate_id}\n{_details(shown)}"
-        if shown
-        else f"{pair.base_id} -> {pair.candidate_id}"
-    )
+    ids = f"{pair.base_id} -> {pair.candidate_id}"
+    text = f"{ids}\n{_details(shown)}" if shown else ids
     if is_failure:
         kinds = ",".join(sorted(pair.changed_kinds()))
-        SubElement(case, "failure", type=kinds, message=_line(wording.pair_words(pair))).text = told
+        SubElement(case, "failure", type=kinds, message=_line(wording.pair_words(pair))).text = text
     elif pair.differences:
-        SubElement(case, "system-out").text = f"{_line(wording.pair_words(pair))}\n{told}"
+        SubElement(case, "system-out").text = f"{_line(wording.pair_words(pair))}\n{text}"
 
 
 def _add_unpaired(suite: Element, unpaired: Unpaired) -> None:
@@ -88,10 +85,10 @@ def _add_unpaired(suite: Element, unpaired: Unpaired) -> None:
 
 
 def _details(shown: Shown) -> str:
-    parts = [f"asked: {shown.question}"] if shown.question else []
-    for said in wording.said(shown):
-        cut = bounded(shortened(pieces(said.base, said.candidate), _CONTEXT), _MOST_OF_A_TEXT)
-        parts.append(f"{said.what}:\n{wording.marked_words(cut)}")
+    parts = [f"prompt: {shown.prompt}"] if shown.prompt else []
+    for text in wording.changed_texts(shown):
+        cut = bounded(shortened(pieces(text.base, text.candidate), _CONTEXT), _MOST_OF_A_TEXT)
+        parts.append(f"{text.title}:\n{wording.marked_words(cut)}")
     return _text("\n".join(parts))
 
 
@@ -101,7 +98,7 @@ def _suite(root: Element, name: str, tests: int, failures: int, skipped: int) ->
 
 
 def _name(key: str, occurrence: int) -> str:
-    """The same in every comparison that asks the same."""
+    """Return a name that is the same in every comparison with this request."""
     return _line(f"{key[:_KEY_CHARACTERS]} #{occurrence}")
 
 

@@ -1,7 +1,7 @@
-"""A comparison as a comment under a pull request: of bounded length, and it says what it leaves out.
+"""A comparison as a comment for a pull request: of bounded length, and it names the number of pairs it leaves out.
 
-Text from strangers stands in `pre` and `code`, its marks as character references: there GitHub makes no links of it,
-runs no Markdown in it, and notifies nobody whose name it holds.
+Recorded text is put into `pre` and `code`, with punctuation as character references. There GitHub makes no links,
+interprets no Markdown, and notifies nobody who is mentioned.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from . import wording
 
 # A comment on GitHub holds 65,536 characters.
 MOST_CHARACTERS = 60_000
-# Of one text of a pair, so that many pairs find room.
+# For one text of a pair, so that there is room for many pairs.
 _MOST_OF_A_TEXT = 4_000
 _CONTEXT = 12
 _MOST_NAME = 200
-_SIGN = re.compile(r"[^\w\s]|_")
+_PUNCTUATION = re.compile(r"[^\w\s]|_")
 
 
 def write(result: Result) -> str:
-    """A summary, then changed pairs for as long as there is room."""
+    """Return a summary, and changed pairs as long as there is room."""
     text = "\n\n".join(_summary(result)) + "\n"
     room = MOST_CHARACTERS - len(text)
     blocks: list[str] = []
@@ -45,7 +45,7 @@ def _summary(result: Result) -> Iterator[str]:
     yield "\n".join(f"- {name} {_code(text)}: {coverage}" for name, text, coverage in wording.sides(result))
     yield from wording.notes(result)
     if result.judged:
-        rows = [[judged.state, _code(judged.rule), escape(judged.says)] for judged in result.judged]
+        rows = [[judged.state, _code(judged.rule), escape(judged.message)] for judged in result.judged]
         yield _table(["", "rule", "figures"], rows, names=3)
     if kinds := wording.kind_cells(result):
         yield _table(wording.KIND_COLUMNS, kinds, names=1)
@@ -59,7 +59,7 @@ def _summary(result: Result) -> Iterator[str]:
 
 
 def _table(columns: list[str], rows: list[list[str]], names: int) -> str:
-    """A table of GitHub's; columns after the names are figures."""
+    """Return a table in GitHub's Markdown; the columns after the first `names` ones are figures."""
     rules = ["---" if position < names else "---:" for position in range(len(columns))]
     return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rules, *rows))
 
@@ -70,17 +70,17 @@ def _pair(place: int, shown: Shown) -> str:
     lines = [
         f"<details><summary>{place}. {_code(wording.models(pair))} {ids}: {_code(wording.pair_words(pair))}</summary>"
     ]
-    if shown.question:
-        lines += ["", f"<pre>{escape(visible(_cut(shown.question)))}</pre>"]
-    for said in wording.said(shown):
-        lines += ["", f"{said.what}:", "", f"<pre>{_word_diff(said)}</pre>"]
+    if shown.prompt:
+        lines += ["", f"<pre>{escape(visible(_cut(shown.prompt)))}</pre>"]
+    for text in wording.changed_texts(shown):
+        lines += ["", f"{text.title}:", "", f"<pre>{_word_diff(text)}</pre>"]
     if figures := wording.figure_words(shown):
         lines += ["", figures]
     return "\n".join([*lines, "", "</details>", ""])
 
 
-def _word_diff(said: wording.Said) -> str:
-    cut = bounded(shortened(pieces(said.base, said.candidate), _CONTEXT), _MOST_OF_A_TEXT)
+def _word_diff(text: wording.ChangedText) -> str:
+    cut = bounded(shortened(pieces(text.base, text.candidate), _CONTEXT), _MOST_OF_A_TEXT)
     return "".join(
         _text(piece.candidate)
         if piece.is_same
@@ -95,8 +95,8 @@ def _text(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Text within a line, every sign of it spelled so that it is none of Markdown's."""
-    return f"<code>{_SIGN.sub(lambda sign: f'&#{ord(sign.group())};', one_line(_cut(text)))}</code>"
+    """Return text within a line, with all punctuation as character references, which Markdown does not interpret."""
+    return f"<code>{_PUNCTUATION.sub(lambda mark: f'&#{ord(mark.group())};', one_line(_cut(text)))}</code>"
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,6 @@
-"""A comparison for the terminal; for a pipe it is plain, and marks say what colours would.
+"""A comparison for the terminal; without colours, for a pipe for example, marks show the changed words.
 
-Words that BASE alone has stand as `[-so-]` where no colour can tell them, those of the candidate as `{+so+}`.
+Words that only BASE has are then written `[-so-]`, and words that only the candidate has `{+so+}`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..words import pieces, shortened
 from . import wording
 
 _PIPED_WIDTH = 100
-# Below this width columns stand one space apart.
+# On narrower terminals, columns are one space apart, not two.
 _ROOMY_WIDTH = 100
-# Words that stay beside a change.
+# Equal words that are shown on each side of a change.
 _CONTEXT = 12
 _MOST_UNPAIRED = 10
-_QUESTION_CHARACTERS = 200
+_PROMPT_CHARACTERS = 200
 _VERDICT_STYLES = {"more": "yellow", "less": "yellow"}
 
 
 def write(result: Result) -> str:
-    """A summary by kind of change, the figures, the rules, and the changed pairs."""
+    """Return a summary by kind of change, the figures, the rules, and the changed pairs."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
@@ -64,7 +64,7 @@ def _rules(result: Result) -> Table:
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for judged in result.judged:
         style = "bold red" if judged.state == FIRED else "green" if judged.pairs else ""
-        grid.add_row(Text(judged.state.upper(), style=style), Text(judged.rule), Text(judged.says))
+        grid.add_row(Text(judged.state.upper(), style=style), Text(judged.rule), Text(judged.message))
     return grid
 
 
@@ -78,7 +78,7 @@ def _grid(columns: list[str], rows: list[list[str]], gap: int, names: int = 1) -
 
 
 def _without_repeats(rows: list[list[str]]) -> Iterator[list[str]]:
-    """Rows with their name left out where the row above has it, too."""
+    """Yield the rows, without the name where the row above has the same."""
     above = ""
     for name, *cells in rows:
         yield ["" if name == above else name, *cells]
@@ -91,17 +91,17 @@ def _pair(place: int, shown: Shown, has_colours: bool) -> Iterator[RenderableTyp
     yield Text(
         f"\n{place}. {one_line(wording.models(pair))}  {ids}  {one_line(wording.pair_words(pair))}", style="bold"
     )
-    if shown.question:
-        yield _indented(Text(f"asked: {_cut(one_line(shown.question))}", style="dim"))
+    if shown.prompt:
+        yield _indented(Text(f"prompt: {_cut(one_line(shown.prompt))}", style="dim"))
     if figures := wording.figure_words(shown):
         yield _indented(Text(figures, style="dim"))
-    for said in wording.said(shown):
-        yield _indented(Text(f"{said.what}:", style="dim"))
-        yield _indented(_word_diff(said, has_colours))
+    for text in wording.changed_texts(shown):
+        yield _indented(Text(f"{text.title}:", style="dim"))
+        yield _indented(_word_diff(text, has_colours))
 
 
-def _word_diff(said: wording.Said, has_colours: bool) -> Text:
-    cut = shortened(pieces(said.base, said.candidate), _CONTEXT)
+def _word_diff(changed: wording.ChangedText, has_colours: bool) -> Text:
+    cut = shortened(pieces(changed.base, changed.candidate), _CONTEXT)
     if not has_colours:
         return Text(visible(wording.marked_words(cut)))
     text = Text()
@@ -132,4 +132,4 @@ def _indented(content: RenderableType) -> Padding:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _QUESTION_CHARACTERS else f"{text[:_QUESTION_CHARACTERS]}…"
+    return text if len(text) <= _PROMPT_CHARACTERS else f"{text[:_PROMPT_CHARACTERS]}…"

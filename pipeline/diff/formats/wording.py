@@ -1,4 +1,4 @@
-"""What every form of output says of a comparison, in the same words; how it is laid out is each form's own."""
+"""The words that all output formats use for a comparison; each format has its own layout."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from ..figures import FIGURES
 from ..result import CHANGE_KINDS, MEASURED_KINDS, SIDES, Difference, Estimate, How, Pair, Result, Shown
 from ..words import Piece
 
-#: What an unpaired exchange lacks.
+#: Why an exchange has no partner.
 REASONS = {
-    "no key": "has nothing to be paired by",
-    "only here": "was not asked on the other side",
-    "more often here": "was asked more often than on the other side",
+    "no key": "has no value to pair by",
+    "only here": "is missing on the other side",
+    "more often here": "occurs more often than on the other side",
 }
-#: What the other side is asked when nothing was paired.
 NO_PAIRS = (
-    "Nothing could be paired. Were model or parameters changed on purpose? `--match messages` pairs by messages alone."
+    "Nothing could be paired. Were model or parameters changed on purpose? `--match messages` pairs by messages only."
 )
 KIND_COLUMNS = ["change", "pairs", "noise", "spelling"]
 FIGURE_COLUMNS = ["figure", "statistic", "BASE", "CANDIDATE", "change", "95 % interval", "verdict"]
@@ -29,7 +28,7 @@ _SHORT_ID = 8
 
 @dataclass(frozen=True)
 class KindRow:
-    """How many pairs changed in one way, and how many differ without being changed."""
+    """How many pairs have one kind of change, and how many differ in it without being changed."""
 
     kind: str
     changed: int
@@ -38,16 +37,16 @@ class KindRow:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A text of one choice, or its tool calls, as both sides have it."""
+class ChangedText:
+    """A text of one choice, or its tool calls, on both sides."""
 
-    what: str
+    title: str
     base: str
     candidate: str
 
 
 def headline(result: Result) -> str:
-    """The answer in a sentence."""
+    """Return the result in one sentence."""
     pairs, changed = len(result.pairs), len(result.changed)
     noisy = sum(not pair.changes and bool(pair.kinds(How.NOISE)) for pair in result.pairs)
     parts = [f"{changed:,} of {pairs:,} pairs changed" + (f" ({changed / pairs:.1%})" if pairs else "")]
@@ -60,13 +59,13 @@ def headline(result: Result) -> str:
 
 
 def sides(result: Result) -> list[tuple[str, str, str]]:
-    """BASE and CANDIDATE: the name, what was typed, what its figures rest on."""
+    """Return the name, the text on the command line and the coverage of both sides."""
     both = (("BASE", result.base), ("CANDIDATE", result.candidate))
     return [(name, side.text, coverage_line(side.coverage)) for name, side in both]
 
 
 def kind_rows(result: Result) -> list[KindRow]:
-    """Kinds that differ somewhere."""
+    """Return the kinds of change in which some pair differs."""
     tally = result.tally
     rows = [
         KindRow(
@@ -81,12 +80,12 @@ def kind_rows(result: Result) -> list[KindRow]:
 
 
 def kind_cells(result: Result) -> list[list[str]]:
-    """The same for people, under `KIND_COLUMNS`."""
+    """Return the same as text, under `KIND_COLUMNS`."""
     return [[title(row.kind), f"{row.changed:,}", f"{row.noise:,}", f"{row.spelling:,}"] for row in kind_rows(result)]
 
 
 def figure_cells(result: Result) -> list[list[str]]:
-    """Statistics for people, under `FIGURE_COLUMNS`."""
+    """Return the statistics as text, under `FIGURE_COLUMNS`."""
     return [
         [
             FIGURES[estimate.figure].title,
@@ -102,34 +101,36 @@ def figure_cells(result: Result) -> list[list[str]]:
 
 
 def notes(result: Result) -> list[str]:
-    """What has to be known to read the rest."""
-    told = [] if result.pairs else [NO_PAIRS]
-    if kept_out := result.basis["without_text"]:
-        told.append(f"Pairs compared without their texts, which a recording was not to keep: {kept_out:,}.")
-    if bare := result.basis["without_choices"]:
-        told.append(f"Pairs with a side without choices, of which outcome, status and error are compared: {bare:,}.")
+    """Return sentences about the limits of this comparison."""
+    sentences = [] if result.pairs else [NO_PAIRS]
+    if without_text := result.basis["without_text"]:
+        sentences.append(f"Pairs compared without texts, because a recording keeps none: {without_text:,}.")
+    if without_choices := result.basis["without_choices"]:
+        sentences.append(
+            f"Pairs compared by outcome, status and error only, because a side has no choices: {without_choices:,}."
+        )
     repeated = result.basis["with_own_spread"]
     if result.changed and not repeated:
-        told.append(
-            "BASE asked nothing twice: how far its own answers differ is not known, and every difference counts."
+        sentences.append(
+            "BASE repeats no request, so it is unknown how far its own responses differ: every difference is a change."
         )
-    return told
+    return sentences
 
 
 def title(name: str) -> str:
-    """A kind's or a figure's name for people."""
+    """Return the name of a kind or a figure as words."""
     return name.replace("_", " ")
 
 
 def difference_words(difference: Difference) -> str:
-    """A difference in a few words."""
+    """Describe a difference in a few words."""
     where = f" of choice {difference.choice}" if difference.choice else ""
     what = f"{title(difference.kind)}{where}"
     if difference.how in (How.SPACES, How.SPELLING):
         return f"{what}: {'white space differs' if difference.how is How.SPACES else difference.how.value}"
     if difference.kind in MEASURED_KINDS and difference.amount is not None:
         words = f"{what} differs by {difference.amount:.2f}"
-        own = f", BASE's own answers by {difference.spread:.2f}" if difference.spread is not None else ""
+        own = f", BASE's own responses by {difference.spread:.2f}" if difference.spread is not None else ""
         words += own
     elif difference.base is not None:
         words = f"{what}: {_value(difference.base)} → {_value(difference.candidate)}"
@@ -139,41 +140,41 @@ def difference_words(difference: Difference) -> str:
 
 
 def pair_words(pair: Pair) -> str:
-    """All differences of a pair."""
+    """Describe all differences of a pair."""
     return "; ".join(difference_words(difference) for difference in ordered(pair))
 
 
 def ordered(pair: Pair) -> list[Difference]:
-    """Differences of a pair, the gravest first."""
+    """Return the differences of a pair, the most serious first."""
     kinds = list(CHANGE_KINDS)
     return sorted(pair.differences, key=lambda d: (d.how is not How.CHANGED, kinds.index(d.kind), d.choice or 0))
 
 
 def models(pair: Pair) -> str:
-    """The model, or both where they differ."""
+    """Return the model, or both models where they differ."""
     base, candidate = pair.base_model or "–", pair.candidate_model or "–"
     return base if base == candidate else f"{base} → {candidate}"
 
 
 def short(exchange_id: str) -> str:
-    """The end of an id, which `tapeline show` takes."""
+    """Return the end of an id; `tapeline show` accepts it."""
     return exchange_id[-_SHORT_ID:]
 
 
-def said(shown: Shown) -> Iterator[Said]:
-    """The texts and calls in which a pair differs; noise and spelling are left out."""
+def changed_texts(shown: Shown) -> Iterator[ChangedText]:
+    """Yield the texts and calls that changed in a pair; those with noise or spelling only are left out."""
     changed = {(difference.kind, difference.choice) for difference in shown.pair.changes}
     for texts in shown.texts:
         where = f" of choice {texts.choice}" if texts.choice else ""
         for kind in MEASURED_KINDS:
             if (kind, texts.choice) in changed:
-                yield Said(f"{kind}{where}", texts.base[kind], texts.candidate[kind])
+                yield ChangedText(f"{kind}{where}", texts.base[kind], texts.candidate[kind])
         if changed & {("tool_names", texts.choice), ("tool_arguments", texts.choice)}:
-            yield Said(f"tool calls{where}", _calls(texts.base["calls"]), _calls(texts.candidate["calls"]))
+            yield ChangedText(f"tool calls{where}", _calls(texts.base["calls"]), _calls(texts.candidate["calls"]))
 
 
 def marked_words(cut: list[Piece]) -> str:
-    """A text with the words of BASE alone as `[-so-]`, those of the candidate as `{+so+}`."""
+    """Return a text with words that only BASE has as `[-so-]`, and words that only the candidate has as `{+so+}`."""
     return "".join(
         piece.candidate if piece.is_same else f"{_marked(piece.base, '[-', '-]')}{_marked(piece.candidate, '{+', '+}')}"
         for piece in cut
@@ -181,7 +182,7 @@ def marked_words(cut: list[Piece]) -> str:
 
 
 def _marked(text: str, before: str, after: str) -> str:
-    """The text between marks; the white space at its ends stays outside."""
+    """Put marks around a text, inside the white space at its ends."""
     inner = text.strip()
     if not inner:
         return f"{before}{text}{after}" if text else ""
@@ -190,17 +191,17 @@ def _marked(text: str, before: str, after: str) -> str:
 
 
 def figure_words(shown: Shown) -> str:
-    """What a pair's figures were on both sides, those that are known and differ."""
-    told = [
+    """Describe the figures of a pair that are known on both sides and differ."""
+    changes = [
         f"{FIGURES[name].title} {number(base)} → {number(candidate)}"
         for name, (base, candidate) in shown.figures.items()
         if base is not None and candidate is not None and base != candidate
     ]
-    return "; ".join(told)
+    return "; ".join(changes)
 
 
 def number(amount: float | None) -> str:
-    """An amount with as many digits as tell something."""
+    """Format an amount with as many digits as are meaningful."""
     if amount is None:
         return "–"
     if amount == int(amount) or abs(amount) >= _MANY_DIGITS:
@@ -209,26 +210,26 @@ def number(amount: float | None) -> str:
 
 
 def _change(estimate: Estimate) -> str:
-    """How a figure moved."""
-    moved = estimate.share(estimate.difference)
-    return "–" if moved is None else f"{moved:+.1%}"
+    """Format the change of a figure."""
+    share = estimate.share(estimate.difference)
+    return "–" if share is None else f"{share:+.1%}"
 
 
 def _interval(estimate: Estimate) -> str:
-    """The interval of how it moved."""
+    """Format the interval of the change."""
     low, high = estimate.share(estimate.low), estimate.share(estimate.high)
     return "–" if low is None or high is None else f"{low:+.1%} to {high:+.1%}"
 
 
 def unpaired_words(result: Result, side: str) -> str:
-    """How many of a side have no partner, by reason."""
+    """Count the exchanges of a side that have no partner, by reason."""
     reasons = [unpaired.reason for unpaired in result.unpaired if unpaired.side == side]
-    told = [f"{reasons.count(reason):,} {words}" for reason, words in REASONS.items() if reason in reasons]
-    return f"{side.upper()}: {'; '.join(told)}" if told else ""
+    counts = [f"{reasons.count(reason):,} {words}" for reason, words in REASONS.items() if reason in reasons]
+    return f"{side.upper()}: {'; '.join(counts)}" if counts else ""
 
 
 def _value(text: str | None) -> str:
-    """A value as people read it; a list of names without its quotes."""
+    """Format a value for people: a list of names without quotes."""
     value = loads(text or "")
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"

@@ -1,5 +1,5 @@
--- Pairs the answers of two sides, `base` and `candidate`, and finds where they differ to the character. An answer has a
--- number of its own on each side, since one exchange may stand on both.
+-- Pairs the exchanges of two sides, `base` and `candidate`, and finds all differences, character by character. An
+-- exchange has a number for each side, because it may belong to both.
 
 -- name: keys_by_column
 CREATE OR REPLACE TEMP TABLE keys AS
@@ -12,18 +12,18 @@ FROM messages
 WHERE role = 'user'
 GROUP BY exchange_id;
 
--- name: answers
-CREATE OR REPLACE TEMP TABLE answers (
+-- name: side_exchanges
+CREATE OR REPLACE TEMP TABLE side_exchanges (
   side VARCHAR, number BIGINT, exchange_id VARCHAR, key VARCHAR, occurrence BIGINT, model VARCHAR, is_kept BOOLEAN,
   prompt_tokens DOUBLE, completion_tokens DOUBLE, total_tokens DOUBLE, cost_usd DOUBLE, ttft_ms DOUBLE, total_ms DOUBLE
 );
 
 -- name: add_side
--- Times count where the answer came whole.
-INSERT INTO answers
+-- Times count only for complete responses.
+INSERT INTO side_exchanges
 SELECT
   $side,
-  row_number() OVER (ORDER BY e.started_at, e.exchange_id) + (SELECT count(*) FROM answers),
+  row_number() OVER (ORDER BY e.started_at, e.exchange_id) + (SELECT count(*) FROM side_exchanges),
   e.exchange_id,
   k.key,
   row_number() OVER (PARTITION BY k.key ORDER BY e.started_at, e.exchange_id),
@@ -48,19 +48,19 @@ SELECT
   c.number AS candidate,
   b.exchange_id AS base_id,
   c.exchange_id AS candidate_id
-FROM answers b
-JOIN answers c ON c.side = 'candidate' AND c.key = b.key AND c.occurrence = b.occurrence
+FROM side_exchanges b
+JOIN side_exchanges c ON c.side = 'candidate' AND c.key = b.key AND c.occurrence = b.occurrence
 WHERE b.side = 'base';
 
 -- name: repeated
--- What BASE was asked several times: how its own answers differ is the noise to be told from a change.
+-- The keys that BASE has several times: the differences between its own responses are the noise.
 CREATE OR REPLACE TEMP TABLE repeated AS
-SELECT key FROM answers WHERE side = 'base' AND key IS NOT NULL GROUP BY key HAVING count(*) > 1;
+SELECT key FROM side_exchanges WHERE side = 'base' AND key IS NOT NULL GROUP BY key HAVING count(*) > 1;
 
--- name: said
--- A row a choice, numbered by `index`: its texts, and its tool calls in an order of their own, since the calls of one
--- answer have none. Content that is no plain text stands in `extra`.
-CREATE OR REPLACE TEMP VIEW said AS
+-- name: choice_texts
+-- One row for each choice, numbered in the order of `index`: its texts, and its tool calls sorted, because the order of
+-- parallel calls has no meaning. Content that is not plain text is in `extra`.
+CREATE OR REPLACE TEMP VIEW choice_texts AS
 SELECT
   number,
   is_kept,
@@ -84,12 +84,12 @@ FROM (
     a.is_kept,
     unnest(list_sort(e.choices)) AS item,
     unnest(range(len(e.choices))) AS position
-  FROM answers a
+  FROM side_exchanges a
   JOIN stored.exchanges e ON e.exchange_id = a.exchange_id
 );
 
 -- name: facets
--- All that is compared to the character, a row each; of texts a hash. What is not known has no row: it is not compared.
+-- One row for each value that is compared; texts as hashes. An unknown value has no row and is not compared.
 CREATE OR REPLACE TEMP TABLE facets AS
 SELECT number, CAST(-1 AS BIGINT) AS choice, kind, value
 FROM (
@@ -99,7 +99,7 @@ FROM (
     coalesce(CAST(e.status_code AS VARCHAR), 'none') AS status,
     coalesce(nullif(concat_ws(' ', e.error_type, e.error_code), ''), 'none') AS error,
     CAST(len(e.choices) AS VARCHAR) AS choices
-  FROM answers a
+  FROM side_exchanges a
   JOIN stored.exchanges e ON e.exchange_id = a.exchange_id
 ) UNPIVOT (value FOR kind IN (outcome, status, error, choices))
 UNION ALL
@@ -114,11 +114,11 @@ FROM (
     CASE WHEN is_kept THEN CAST(to_json(names) AS VARCHAR) END AS tool_names,
     CASE WHEN is_kept THEN md5(calls) END AS tool_arguments,
     CASE WHEN is_kept THEN CASE WHEN has_reasoning THEN 'present' ELSE 'absent' END END AS reasoning
-  FROM said
+  FROM choice_texts
 ) UNPIVOT (value FOR kind IN (finish_reason, text, refusal, tool_names, tool_arguments, reasoning));
 
 -- name: differences
--- `is_within`: BASE itself gave the candidate's answer to the same key.
+-- `is_within`: BASE also has the candidate's value for the same key.
 CREATE OR REPLACE TEMP TABLE differences AS
 SELECT
   p.pair, p.key, p.base, p.candidate, b.choice, b.kind,
@@ -131,23 +131,23 @@ JOIN facets c ON c.number = p.candidate AND c.choice = b.choice AND c.kind = b.k
 LEFT JOIN (
   SELECT DISTINCT a.key, f.choice, f.kind, f.value
   FROM facets f
-  JOIN answers a ON a.number = f.number AND a.side = 'base'
+  JOIN side_exchanges a ON a.number = f.number AND a.side = 'base'
   JOIN repeated r ON r.key = a.key
 ) own ON own.key = p.key AND own.choice = c.choice AND own.kind = c.kind AND own.value = c.value;
 
 -- name: named_differences
--- Kinds whose value says it all.
+-- The kinds of change with values that are shown as they are.
 SELECT pair, choice, kind, base_value, candidate_value, is_within
 FROM differences
 WHERE kind NOT IN ('text', 'refusal', 'tool_arguments')
 ORDER BY pair, choice, kind;
 
 -- name: own_texts
--- BASE's own answers where texts differ: of each key as many as are compared with one another, the earliest first.
+-- BASE's own texts for keys with texts that differ: the earliest ones, as many as are compared with one another.
 WITH own AS (
   SELECT a.key, f.choice, f.kind, min(f.number) AS number
   FROM facets f
-  JOIN answers a ON a.number = f.number AND a.side = 'base'
+  JOIN side_exchanges a ON a.number = f.number AND a.side = 'base'
   JOIN repeated r ON r.key = a.key
   SEMI JOIN differences d ON d.key = a.key AND d.choice = f.choice AND d.kind = f.kind
   WHERE f.kind IN ('text', 'refusal', 'tool_arguments')
@@ -158,7 +158,7 @@ SELECT
   own.key, own.choice, own.kind,
   list(CASE own.kind WHEN 'text' THEN s.text WHEN 'refusal' THEN s.refusal ELSE s.calls END ORDER BY own.number) AS texts
 FROM own
-JOIN said s ON s.number = own.number AND s.choice = own.choice
+JOIN choice_texts s ON s.number = own.number AND s.choice = own.choice
 GROUP BY own.key, own.choice, own.kind;
 
 -- name: texts_that_differ
@@ -167,16 +167,16 @@ SELECT
   CASE d.kind WHEN 'text' THEN b.text WHEN 'refusal' THEN b.refusal ELSE b.calls END AS base_text,
   CASE d.kind WHEN 'text' THEN c.text WHEN 'refusal' THEN c.refusal ELSE c.calls END AS candidate_text
 FROM differences d
-JOIN said b ON b.number = d.base AND b.choice = d.choice
-JOIN said c ON c.number = d.candidate AND c.choice = d.choice
+JOIN choice_texts b ON b.number = d.base AND b.choice = d.choice
+JOIN choice_texts c ON c.number = d.candidate AND c.choice = d.choice
 WHERE d.kind IN ('text', 'refusal', 'tool_arguments');
 
 -- name: all_pairs
 SELECT
   p.pair, p.key, p.occurrence, p.base_id, p.candidate_id, b.model AS base_model, c.model AS candidate_model
 FROM pairs p
-JOIN answers b ON b.number = p.base
-JOIN answers c ON c.number = p.candidate
+JOIN side_exchanges b ON b.number = p.base
+JOIN side_exchanges c ON c.number = p.candidate
 ORDER BY p.pair;
 
 -- name: unpaired
@@ -184,10 +184,10 @@ SELECT
   a.side, a.exchange_id, a.key, a.occurrence, a.model,
   CASE
     WHEN a.key IS NULL THEN 'no key'
-    WHEN EXISTS (SELECT 1 FROM answers o WHERE o.side <> a.side AND o.key = a.key) THEN 'more often here'
+    WHEN EXISTS (SELECT 1 FROM side_exchanges o WHERE o.side <> a.side AND o.key = a.key) THEN 'more often here'
     ELSE 'only here'
   END AS reason
-FROM answers a
+FROM side_exchanges a
 WHERE a.number NOT IN (SELECT base FROM pairs UNION ALL SELECT candidate FROM pairs)
 ORDER BY a.number;
 
@@ -200,19 +200,19 @@ SELECT
   b.ttft_ms AS base_ttft_ms, c.ttft_ms AS candidate_ttft_ms,
   b.total_ms AS base_total_ms, c.total_ms AS candidate_total_ms
 FROM pairs p
-JOIN answers b ON b.number = p.base
-JOIN answers c ON c.number = p.candidate
+JOIN side_exchanges b ON b.number = p.base
+JOIN side_exchanges c ON c.number = p.candidate
 ORDER BY p.pair;
 
 -- name: basis
--- What could not be compared in full.
+-- The number of pairs that could not be compared in full.
 SELECT
   count(*) FILTER (WHERE NOT (b.is_kept AND c.is_kept)) AS without_text,
   count(*) FILTER (WHERE be.choices IS NULL OR ce.choices IS NULL) AS without_choices,
   count(*) FILTER (WHERE p.key IN (SELECT key FROM repeated)) AS with_own_spread
 FROM pairs p
-JOIN answers b ON b.number = p.base
-JOIN answers c ON c.number = p.candidate
+JOIN side_exchanges b ON b.number = p.base
+JOIN side_exchanges c ON c.number = p.candidate
 JOIN stored.exchanges be ON be.exchange_id = p.base_id
 JOIN stored.exchanges ce ON ce.exchange_id = p.candidate_id;
 
@@ -222,13 +222,13 @@ SELECT
   b.text AS base_text, b.refusal AS base_refusal, b.calls AS base_calls,
   c.text AS candidate_text, c.refusal AS candidate_refusal, c.calls AS candidate_calls
 FROM pairs p
-JOIN said b ON b.number = p.base
-JOIN said c ON c.number = p.candidate AND c.choice = b.choice
+JOIN choice_texts b ON b.number = p.base
+JOIN choice_texts c ON c.number = p.candidate AND c.choice = b.choice
 WHERE p.pair IN (SELECT unnest($pairs))
 ORDER BY p.pair, b.choice;
 
--- name: shown_questions
--- The last message of a user: what the answer answers.
+-- name: shown_prompts
+-- The text of the last message of the user.
 SELECT p.pair, arg_max(k.text, m.position) AS text
 FROM pairs p
 JOIN (

@@ -1,4 +1,4 @@
-"""How a comparison looks in each form. Golden files are renewed by TAPELINE_RENEW=1 and read as a diff."""
+"""A comparison in each format. TAPELINE_RENEW=1 writes the golden files again; review them as a diff."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tapeline.pipeline.diff.formats.markdown_report import MOST_CHARACTERS
 pytestmark = pytest.mark.slow
 
 GOLDEN = DATA / "golden"
-FORMS = {"table": "txt", "json": "json", "markdown": "md", "html": "html", "junit": "xml"}
+FORMATS = {"table": "txt", "json": "json", "markdown": "md", "html": "html", "junit": "xml"}
 RULES = "outcome,tool_calls>50%,completion_tokens>5%,p95_total>20%,cost>5%"
 ACTING = set("\x1b\x07\x00\u202e\x9b")
 SGR = re.compile(r"\x1b\[[0-9;]*m")
@@ -38,38 +38,38 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def print_table(data: Path, form: str, *options: str) -> str:
-    result = tapeline_here("diff", "before", "after", "--data", data, "--format", form, *options)
+def print_table(data: Path, format_name: str, *options: str) -> str:
+    result = tapeline_here("diff", "before", "after", "--data", data, "--format", format_name, *options)
     assert result.returncode in (0, 1), result.stderr
     return result.stdout
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_form_is_as_its_golden_file(recordings: Path, form: str) -> None:
-    path = GOLDEN / f"diff.{FORMS[form]}"
-    text = print_table(recordings, form, "--fail-on", RULES)
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_format_equals_its_golden_file(recordings: Path, format_name: str) -> None:
+    path = GOLDEN / f"diff.{FORMATS[format_name]}"
+    text = print_table(recordings, format_name, "--fail-on", RULES)
     if os.environ.get("TAPELINE_RENEW"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
     assert text == path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_nothing_in_any_form_acts_on_a_terminal(recordings: Path, form: str) -> None:
-    text = print_table(recordings, form)
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_no_format_holds_control_characters(recordings: Path, format_name: str) -> None:
+    text = print_table(recordings, format_name)
     assert not set(text) & ACTING
-    if form == "json":
-        # JSON has escapes of its own: a reader gets back what was said.
+    if format_name == "json":
+        # JSON escapes control characters, so a reader gets the original text back.
         assert any("\x1b]0;owned" in (pair.get("question") or "") for pair in json.loads(text)["differing"])
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_not_shown_is_said(recordings: Path, form: str) -> None:
-    text = print_table(recordings, form, "--limit", "1")
-    if form == "json":
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_the_number_of_pairs_that_are_not_shown_is_named(recordings: Path, format_name: str) -> None:
+    text = print_table(recordings, format_name, "--limit", "1")
+    if format_name == "json":
         assert sum("texts" in pair for pair in json.loads(text)["differing"]) == 1
-    elif form == "junit":
-        assert text.count("asked: ") == 1
+    elif format_name == "junit":
+        assert text.count("prompt: ") == 1
         assert text.count("<failure") == 10
     else:
         assert "Changed pairs that are not shown: 9;" in text
@@ -94,7 +94,7 @@ def test_json_names_every_pair_that_differs(recordings: Path) -> None:
     assert len(document["differing"]) == 14
 
 
-def test_markdown_fits_a_comment_and_says_what_it_leaves_out(data: Path) -> None:
+def test_markdown_fits_a_comment_and_counts_what_it_leaves_out(data: Path) -> None:
     long = " ".join(STORY.split() * 60)
     make_run(data, "before", [asked(str(n), f"{n} {long}") for n in range(60)], 1)
     make_run(data, "after", [asked(str(n), f"{long[::-1]} {n}") for n in range(60)], 2)
@@ -106,7 +106,7 @@ def test_markdown_fits_a_comment_and_says_what_it_leaves_out(data: Path) -> None
     assert text.count("<details>") == text.count("</details>") == shown + 1
 
 
-def test_markdown_makes_nothing_of_what_a_model_wrote(recordings: Path) -> None:
+def test_markdown_does_not_interpret_recorded_text(recordings: Path) -> None:
     page = MarkdownIt("commonmark", {"html": True}).enable("table").render(print_table(recordings, "markdown"))
     seen = _Elements()
     seen.feed(page)
@@ -116,7 +116,7 @@ def test_markdown_makes_nothing_of_what_a_model_wrote(recordings: Path) -> None:
 
 
 class _Elements(HTMLParser):
-    """The elements of a page, and its text outside `pre` and `code`."""
+    """Collects the elements of a page, and its text outside `pre` and `code`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _Elements(HTMLParser):
         self.outside_pre += data if not self._inside else ""
 
 
-def test_junit_counts_what_it_holds(recordings: Path) -> None:
+def test_the_counts_of_junit_are_right(recordings: Path) -> None:
     root = ElementTree.fromstring(print_table(recordings, "junit", "--fail-on", RULES))
     rules, pairs = root.findall("testsuite")
     for suite in (rules, pairs):
@@ -149,7 +149,7 @@ def test_junit_counts_what_it_holds(recordings: Path) -> None:
 
 
 def on_terminal(data: Path, **environment: str) -> str:
-    """What it prints on a terminal of 80 columns."""
+    """Return what the command prints on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
     command = [*TAPELINE, "diff", "before", "after", "--data", str(data), "--fail-on", RULES]
@@ -157,12 +157,12 @@ def on_terminal(data: Path, **environment: str) -> str:
     env = {name: value for name, value in env.items() if name != "COLUMNS"}
     with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=env) as process:
         os.close(theirs)
-        said = b""
+        output = b""
         while chunk := _read(ours):
-            said += chunk
+            output += chunk
         assert process.wait(60) == 1
     os.close(ours)
-    return said.decode().replace("\r\n", "\n")
+    return output.decode().replace("\r\n", "\n")
 
 
 def _read(terminal: int) -> bytes:
@@ -183,7 +183,7 @@ def test_a_terminal_shows_words_in_colour(recordings: Path) -> None:
     assert max(map(len, SGR.sub("", shown).splitlines())) <= 80
 
 
-def test_where_colours_are_not_wanted_marks_say_the_same(recordings: Path) -> None:
+def test_without_colours_marks_show_the_changes(recordings: Path) -> None:
     shown = on_terminal(recordings, NO_COLOR="1")
     assert "[-silent night-] {+noisy day+}" in " ".join(SGR.sub("", shown).split())
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", shown)

@@ -1,4 +1,4 @@
-"""Rules of `--fail-on`: which are none, and when each fires."""
+"""The rules of `--fail-on`: which texts are rules, and when each rule fires."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ RULES = st.one_of(
 def compared(
     *differences: Difference, pairs: int = 4, unpaired: int = 0, estimates: list[Estimate] | None = None
 ) -> Result:
-    """A comparison whose first pair has these differences."""
-    made = [Pair(number, f"key{number}", 1, "b", "c", "m", "m") for number in range(1, pairs + 1)]
-    if made:
-        made[0].differences = list(differences)
+    """Return a comparison with these differences in its first pair."""
+    numbered = [Pair(number, f"key{number}", 1, "b", "c", "m", "m") for number in range(1, pairs + 1)]
+    if numbered:
+        numbered[0].differences = list(differences)
     alone = [Unpaired("base", "id", "key", 1, None, "only here")] * unpaired
     basis = {"without_text": 0, "without_choices": 0, "with_own_spread": 0}
-    return Result(SIDE, SIDE, "request", made, alone, estimates or [], basis)
+    return Result(SIDE, SIDE, "request", numbered, alone, estimates or [], basis)
 
 
 def judged(rule: str, result: Result) -> Judged:
-    (one,) = judge_rules(read_rules(rule), result)
-    return one
+    (result_of_rule,) = judge_rules(read_rules(rule), result)
+    return result_of_rule
 
 
 def moved(figure: str, statistic: str, base: float, candidate: float, low: float, high: float) -> Estimate:
@@ -114,45 +114,47 @@ BAD = [
 
 @pytest.mark.parametrize("rule", FIRING)
 def test_a_rule_fires(rule: str) -> None:
-    one = judged(rule, FIRING[rule])
-    assert (one.rule, one.state) == (rule, FIRED)
-    assert one.says
+    fired = judged(rule, FIRING[rule])
+    assert (fired.rule, fired.state) == (rule, FIRED)
+    assert fired.message
     is_about_pairs = not any(name in rule for name in ("unpaired", *FIGURES))
-    assert one.pairs == (frozenset({1}) if is_about_pairs else frozenset())
+    assert fired.pairs == (frozenset({1}) if is_about_pairs else frozenset())
 
 
 @pytest.mark.parametrize("rule", HOLDING)
 def test_a_rule_holds(rule: str) -> None:
-    one = judged(rule, HOLDING[rule])
-    assert (one.state, one.pairs) == (HELD, frozenset())
+    held = judged(rule, HOLDING[rule])
+    assert (held.state, held.pairs) == (HELD, frozenset())
 
 
-def test_a_figure_that_says_nothing_is_not_judged() -> None:
+def test_a_figure_without_an_interval_is_not_judged() -> None:
     few = compared(estimates=[Estimate("ttft", "p95", 12, 100, 900)])
-    assert judged("p95_ttft>20%", few) == Judged("p95_ttft>20%", NOT_JUDGED, "too few pairs: 12, and it takes 60")
+    assert judged("p95_ttft>20%", few) == Judged(
+        "p95_ttft>20%", NOT_JUDGED, "too few pairs: 12, at least 60 are needed"
+    )
     assert judged("cost>5%", few).state == NOT_JUDGED
 
 
-def test_a_rule_says_its_figures() -> None:
-    assert judged("cost>5%", compared(estimates=[GREW])).says == (
+def test_the_message_of_a_rule_has_its_figures() -> None:
+    assert judged("cost>5%", compared(estimates=[GREW])).message == (
         "sum of cost (USD) 100 -> 110, +10.0% (95 % interval +5.0% to +15.0%) over 100 pairs"
     )
-    assert judged("text>0.2", compared(CHANGED_TEXT)).says == "1 of 4 pairs differ by more; the furthest by 0.30"
+    assert judged("text>0.2", compared(CHANGED_TEXT)).message == "1 of 4 pairs differ by more; the furthest by 0.30"
     noise = judged("text", compared(Difference("text", How.NOISE, 0, amount=0.3)))
-    assert noise.says == "0 of 4 pairs changed (0.0%), 1 differ within BASE's own spread"
+    assert noise.message == "0 of 4 pairs changed (0.0%), 1 differ within BASE's own spread"
 
 
 def test_without_a_pair_every_rule_fires() -> None:
-    assert {one.state for one in judge_rules(read_rules("outcome,cost>5%,unpaired"), compared(pairs=0))} == {FIRED}
+    assert {rule.state for rule in judge_rules(read_rules("outcome,cost>5%,unpaired"), compared(pairs=0))} == {FIRED}
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_rule_is_named_with_the_grammar(text: str) -> None:
-    with pytest.raises(UsageError, match=r"is no rule\. Write rules between commas"):
+def test_a_text_that_is_not_a_rule_is_named_with_the_grammar(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a rule\. Write rules between commas"):
         read_rules(text)
 
 
-def test_the_help_names_whatever_a_rule_may_name() -> None:
+def test_the_help_has_every_name_that_a_rule_may_use() -> None:
     text = diff.help or ""
     for name in (*CHANGES, *FIGURES, *STATISTICS, "unpaired"):
         assert re.search(rf"\b{name}\b", text), name
@@ -160,7 +162,7 @@ def test_the_help_names_whatever_a_rule_may_name() -> None:
 
 @examples
 @given(st.lists(RULES, min_size=1, max_size=4))
-def test_rules_read_back_whatever_blanks_stand_between(rules: list[str]) -> None:
+def test_blanks_between_and_in_rules_do_not_matter(rules: list[str]) -> None:
     read = read_rules(" , ".join(rule.replace(">", " > ") for rule in rules))
     assert [rule.text for rule in read] == rules
 

@@ -1,4 +1,4 @@
-"""HTTP archives: valid by the schema, opened by Chromium's developer tools, and true to what was measured."""
+"""HTTP archives are valid by the schema, open in Chromium's developer tools, and hold what was measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREDENTIAL = "sk-proj-" + "a1B2" * 12
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
 STREAM = f"data: {json.dumps(CHUNK)}\n\n".encode()
 EVENTS = "text/event-stream"
-NO_UTF8 = b"\xff\xfe\x00 no text"
+NOT_UTF8 = b"\xff\xfe\x00 no text"
 
 
 def archive_of(data: Path, *options: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def archive_of(data: Path, *options: str) -> dict[str, Any]:
 
 
 def pairs_of(data: Path) -> list[dict[str, Any]]:
-    """What `tapeline show --json` prints of each exchange."""
+    """Return what `tapeline show --json` prints for each exchange."""
     result = tapeline_here("export", "--data", data)
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -52,7 +52,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_an_archive_of_all_dialects_is_valid_and_says_what_was_recorded(recorded: Path) -> None:
+def test_an_archive_of_all_systems_is_valid_and_holds_what_was_recorded(recorded: Path) -> None:
     archive, recordings = archive_of(recorded), pairs_of(recorded)
     assert errors_in(archive) == []
     assert archive["log"]["version"] == "1.2"
@@ -61,8 +61,8 @@ def test_an_archive_of_all_dialects_is_valid_and_says_what_was_recorded(recorded
         assert json.loads(entry["request"]["postData"]["text"]) == document["request"]
         assert entry["response"]["status"] == (row["status_code"] or 0)
         if isinstance(document["response"], dict):
-            answered = json.loads(entry["response"]["content"]["text"])
-            assert answered == document["response"] | ({"error": answered["error"]} if "error" in answered else {})
+            response = json.loads(entry["response"]["content"]["text"])
+            assert response == document["response"] | ({"error": response["error"]} if "error" in response else {})
         known = [
             entry["timings"][name] for name in ("send", "wait", "receive", "connect") if entry["timings"][name] > 0
         ]
@@ -74,14 +74,14 @@ def test_an_archive_of_all_dialects_is_valid_and_says_what_was_recorded(recorded
 
 
 @pytest.mark.slow
-def test_chromiums_developer_tools_open_it(recorded: Path) -> None:
+def test_chromiums_developer_tools_open_an_archive(recorded: Path) -> None:
     archive = archive_of(recorded)
     opened = opened_in_developer_tools(archive)
     for entry, request in zip(archive["log"]["entries"], opened, strict=True):
         assert (request["url"], request["method"]) == (entry["request"]["url"], "POST")
         assert (request["status"], request["type"]) == (entry["response"]["status"], "fetch")
-        assert request["asked"] == entry["request"]["postData"]["text"]
-        assert request["answered"] == entry["response"]["content"].get("text")
+        assert request["request"] == entry["request"]["postData"]["text"]
+        assert request["response"] == entry["response"]["content"].get("text")
         assert request["took"] * 1000 == pytest.approx(entry["time"], abs=0.01)
 
 
@@ -90,7 +90,7 @@ def test_chromiums_developer_tools_open_it(recorded: Path) -> None:
     ("mode", "scheme", "before_ms", "wait_ms"),
     [("reverse", "https", 0, 70), ("regular", "http", 0, 70), ("regular", "https", 30, 100)],
 )
-def test_connecting_is_counted_once_where_it_was(
+def test_connecting_is_counted_once_in_its_place(
     mode: str, scheme: str, before_ms: int, wait_ms: int, data: Path
 ) -> None:
     head = {"mode": mode, "scheme": scheme}
@@ -110,34 +110,34 @@ def test_connecting_is_counted_once_where_it_was(
 
 
 @pytest.mark.slow
-def test_what_is_not_known_is_said_not_to_be(data: Path) -> None:
+def test_unknown_values_are_marked_as_unknown(data: Path) -> None:
     entry = entry_of(data, MadeUp("Hello!", text=f"It is {CREDENTIAL}."), content="none")
     assert "text" not in entry["request"]["postData"]
     (choice,) = json.loads(entry["response"]["content"]["text"])["choices"]
     assert "content" not in choice.get("message", {})
     assert entry["response"]["content"]["comment"] == (
-        "The recording keeps no content: what was said is left out. Names stand for 1 credentials."
+        "The recording keeps no content, so the texts are missing. Names replace 1 credentials."
     )
     assert CREDENTIAL not in json.dumps(entry)
     assert (entry["timings"]["connect"], entry["timings"]["ssl"]) == (-1, -1)
 
 
 @pytest.mark.slow
-def test_a_stream_that_broke_off_is_what_came_of_it(data: Path) -> None:
+def test_a_stream_that_broke_off_has_the_part_that_came(data: Path) -> None:
     error = b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'
     entry = entry_of(data, MadeUp(params={"stream": True}, body=STREAM + error, content_type=EVENTS))
-    answered = json.loads(entry["response"]["content"]["text"])
-    assert answered["choices"][0]["message"]["content"] == "Hi"
-    assert answered["error"] == {"message": "overloaded", "code": 503}
-    assert entry["response"]["content"]["comment"].startswith("An event stream, put together")
+    response = json.loads(entry["response"]["content"]["text"])
+    assert response["choices"][0]["message"]["content"] == "Hi"
+    assert response["error"] == {"message": "overloaded", "code": 503}
+    assert entry["response"]["content"]["comment"].startswith("An event stream, reassembled")
     assert entry["response"]["content"]["size"] == len(STREAM + error)
 
 
 @pytest.mark.slow
-def test_a_body_that_is_no_text_and_one_that_is_compressed(data: Path, tmp_path: Path) -> None:
-    entry = entry_of(data, MadeUp(body=NO_UTF8))
+def test_a_body_that_is_not_text_and_one_that_is_compressed(data: Path, tmp_path: Path) -> None:
+    entry = entry_of(data, MadeUp(body=NOT_UTF8))
     content = entry["response"]["content"]
-    assert base64.b64decode(content["text"]) == NO_UTF8
+    assert base64.b64decode(content["text"]) == NOT_UTF8
     assert content["encoding"] == "base64"
     zipped = entry_of(tmp_path / "zipped", MadeUp(started_at_us=NOON_US, headers=[["content-encoding", "identity"]]))
     assert zipped["response"]["content"]["size"] == len(zipped["response"]["content"]["text"])
@@ -145,7 +145,7 @@ def test_a_body_that_is_no_text_and_one_that_is_compressed(data: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_call_that_was_never_answered(data: Path) -> None:
+def test_a_request_without_a_response(data: Path) -> None:
     with RunningRecorder(data, "--upstream", "http://127.0.0.1:9") as recorder:
         run_workload(WORKLOAD[:1], proxy=None, provider_url=recorder.address)
     archive = archive_of(data)

@@ -1,4 +1,4 @@
-"""Spans as a real collector gets them: attributes by their exact names, ids that stay, and nothing invented."""
+"""Spans as a real collector receives them: exact attribute names, stable ids, and nothing invented."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tapeline.pipeline.demo import WORKLOAD, BuiltInProvider, run_workload
 
 pytestmark = pytest.mark.slow
 
-# Conventions 1.41.1, docs/gen-ai/gen-ai-spans.md and openai.md, and what is ours.
+# Names of the conventions 1.41.1, docs/gen-ai/gen-ai-spans.md and openai.md, and Tapeline's own.
 NAMES = {
     "gen_ai.operation.name", "gen_ai.provider.name", "error.type", "gen_ai.conversation.id", "gen_ai.output.type",
     "gen_ai.request.choice.count", "gen_ai.request.model", "gen_ai.request.seed", "gen_ai.request.stream",
@@ -35,7 +35,7 @@ CONTENT = {"gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.tool.defin
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'}}
 TOOLS = [{"type": "function", "function": {"name": "get_weather"}}]
-ASKED = [
+MESSAGES = [
     {"role": "system", "content": "Be short."},
     {
         "role": "user",
@@ -52,7 +52,7 @@ ASKED = [
 ]
 FULL = MadeUp(
     model="gpt-4o",
-    messages=ASKED,
+    messages=MESSAGES,
     params={
         "n": 2, "seed": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "max_completion_tokens": 90, "stop": "END",
         "frequency_penalty": 0.25, "presence_penalty": -1, "service_tier": "flex", "tools": TOOLS,
@@ -89,7 +89,7 @@ def sent(data: Path, collector: Collector, *options: str) -> list[tuple[Span, di
     return [(span, attributes_of(span)) for span in collector.spans]
 
 
-def test_every_attribute_of_a_call_that_says_all(data: Path, collector: Collector) -> None:
+def test_every_attribute_of_an_exchange_that_has_them_all(data: Path, collector: Collector) -> None:
     make_journal(data, [FULL])
     ((span, attributes),) = sent(data, collector)
     assert (span.name, span.kind, span.status.code) == ("chat gpt-4o", Span.SPAN_KIND_CLIENT, Status.STATUS_CODE_UNSET)
@@ -133,12 +133,12 @@ def test_every_attribute_of_a_call_that_says_all(data: Path, collector: Collecto
     assert resource_spans.scope_spans[0].schema_url == "https://opentelemetry.io/schemas/1.41.1"
 
 
-def test_content_is_sent_where_it_is_asked_for(data: Path, collector: Collector) -> None:
+def test_content_is_sent_on_request(data: Path, collector: Collector) -> None:
     make_journal(data, [FULL])
     ((_, attributes),) = sent(data, collector, "--with-content")
-    asked, answered = (json.loads(attributes[f"gen_ai.{name}.messages"]) for name in ("input", "output"))
+    inputs, outputs = (json.loads(attributes[f"gen_ai.{name}.messages"]) for name in ("input", "output"))
     call = {"type": "tool_call", "id": "call_1", "name": "get_weather", "arguments": {"city": "Paris"}}
-    assert asked == [
+    assert inputs == [
         {"role": "system", "parts": [{"type": "text", "content": "Be short."}]},
         {
             "role": "user",
@@ -153,7 +153,7 @@ def test_content_is_sent_where_it_is_asked_for(data: Path, collector: Collector)
         {"role": "assistant", "parts": [call]},
         {"role": "tool", "parts": [{"type": "tool_call_response", "id": "call_1", "response": "18 degrees"}]},
     ]
-    assert answered == [
+    assert outputs == [
         {
             "role": "assistant",
             "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "{}"}],
@@ -165,7 +165,7 @@ def test_content_is_sent_where_it_is_asked_for(data: Path, collector: Collector)
 
 
 def test_a_recorded_workload(data: Path, collector: Collector) -> None:
-    """All dialects: each figure that is recorded is sent, none that is not, and no other name than the known."""
+    """For all systems, every recorded figure is sent, no unrecorded one, and no attribute with an unknown name."""
     with BuiltInProvider(pace=0) as provider, RunningRecorder(data, "--mode", f"upstream:{provider.url}") as recorder:
         run_workload(WORKLOAD, proxy=recorder.address, provider_url=provider.url)
     spans = {attributes["tapeline.exchange.id"]: (span, attributes) for span, attributes in sent(data, collector)}
@@ -192,7 +192,7 @@ def test_a_recorded_workload(data: Path, collector: Collector) -> None:
     assert {"invalid_request_error", "truncated"} <= types
 
 
-def test_sending_again_gives_the_same_spans(data: Path, collector: Collector) -> None:
+def test_sending_again_sends_the_same_spans(data: Path, collector: Collector) -> None:
     make_journal(data, [MadeUp(started_at_us=NOON_US + number) for number in range(450)])
     assert send(data, collector) == "Exported 450 exchanges.\n"
     once = [span.SerializeToString() for span in collector.spans]
@@ -203,21 +203,21 @@ def test_sending_again_gives_the_same_spans(data: Path, collector: Collector) ->
     assert len({(span.trace_id, span.span_id) for span in collector.spans}) == 450
 
 
-def test_what_the_environment_says_of_the_collector_counts(
+def test_the_environment_variables_of_the_exporter_count(
     data: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_journal(data, [FULL])
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=tape")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=shop")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
     result = tapeline_here("export", "--data", data, "--format", "otlp")
     assert result.returncode == 0, result.stderr
-    assert collector.headers[0]["x-team"] == "tape"
+    assert collector.headers[0]["x-team"] == "shop"
     assert attributes_of(collector.requests[0].resource_spans[0].resource)["service.name"] == "shop"
 
 
-def test_a_recording_without_content_sends_figures_alone(data: Path, collector: Collector) -> None:
+def test_a_recording_without_content_sends_only_figures(data: Path, collector: Collector) -> None:
     make_journal(data, [FULL], content="none")
     ((_, attributes),) = sent(data, collector, "--with-content")
     assert attributes["gen_ai.usage.input_tokens"] == 30
@@ -225,13 +225,13 @@ def test_a_recording_without_content_sends_figures_alone(data: Path, collector: 
     assert "Be short" not in json.dumps(attributes)
 
 
-def test_a_collector_that_does_not_take_them_is_told_of(data: Path, collector: Collector) -> None:
+def test_a_refusal_of_the_collector_is_reported(data: Path, collector: Collector) -> None:
     make_journal(data, [FULL])
     collector.status = 400
     result = tapeline_here("export", "--data", data, "--format", "otlp", "--endpoint", collector.url)
     assert (result.returncode, result.stdout) == (3, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"Error: {collector.url} did not take the spans (")
+    assert line.startswith(f"Error: {collector.url} did not accept the spans (")
     assert "400" in line
 
 
@@ -244,7 +244,7 @@ def test_a_collector_that_does_not_take_them_is_told_of(data: Path, collector: C
         (("--with-content",), "for --format otlp"),
     ],
 )
-def test_wrong_use_is_one_line(options: tuple[str, ...], named: str, data: Path) -> None:
+def test_wrong_use_gets_an_error_of_one_line(options: tuple[str, ...], named: str, data: Path) -> None:
     make_journal(data, [FULL])
     result = tapeline_here("export", "--data", data, *options)
     assert (result.returncode, result.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""HTTP archives taken in: Tapeline's own, mitmproxy's, and what a browser writes; and whatever else is called so."""
+"""The import of HTTP archives: Tapeline's own, mitmproxy's, a browser's, and files that only look like one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.support.processes.recorder import clean_environment, query, tapeline_
 from tapeline.pipeline.demo import WORKLOAD, BuiltInProvider, run_workload
 from tapeline.pipeline.errors import DataError
 from tapeline.pipeline.importing.har import read
-from tapeline.pipeline.importing.imported_exchange import Found
+from tapeline.pipeline.importing.imported_exchange import ReadReport
 
 pytestmark = pytest.mark.slow
 
 BESIDE = Path(sys.executable).parent
 KEY = "sk-proj-" + "q9X2" * 12
-# What was asked, what was answered, and how it ended.
-SAID = (
+# The columns that must come back the same: request, response and ending.
+SAME = (
     "provider", "host", "port", "path", "api_key_id", "user_agent", "model", "stream", "tools_id", "message_ids",
     "request_fingerprint", "request_params", "status_code", "streamed", "response_id", "response_model", "choices",
     "response_extra", "usage_raw", "usage_source", "prompt_tokens", "completion_tokens", "total_tokens",
@@ -41,7 +41,7 @@ EVENTS = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n" for chunk 
 
 
 def browser_entry(**changed: Any) -> dict[str, Any]:
-    """An entry as Chromium writes it, of a streamed answer that was gzipped on the wire."""
+    """An entry as Chromium writes it, for a streamed response that was compressed on the wire."""
     entry = {
         "_connectionId": "2931",
         "_initiator": {"type": "script"},
@@ -106,21 +106,21 @@ def import_file(data: Path, *arguments: str | Path) -> str:
 def row_of(data: Path, folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     file = folder / "browser.har"
     file.write_text(json.dumps(archive(entry)))
-    assert import_file(data, file) == f"{file}: 1 exchanges taken in as run browser\n"
+    assert import_file(data, file) == f"{file}: 1 exchanges imported as run browser\n"
     (row,) = query(data, "SELECT * FROM exchanges")
     return row
 
 
-def said(data: Path, run: str) -> dict[str, dict[str, Any]]:
-    """What was said, by an id that the provider gave to each request."""
+def same_columns(data: Path, run: str) -> dict[str, dict[str, Any]]:
+    """Return the columns `SAME` of each exchange, by the request id that the provider sent."""
     rows = query(data, f"SELECT * FROM exchanges WHERE run = '{run}'")
     ids = [next(h["value"] for h in row["response_headers"] if h["name"] == "x-request-id") for row in rows]
-    return {key: {name: row[name] for name in SAID} for key, row in zip(ids, rows, strict=True)}
+    return {key: {name: row[name] for name in SAME} for key, row in zip(ids, rows, strict=True)}
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The workload, recorded by the addon, and mitmdump's flow file of it."""
+    """Return a directory with the recorded workload, and mitmdump's flow file of the same traffic."""
     folder = tmp_path_factory.mktemp("har")
     data, file = folder / "data", folder / "traffic.mitm"
     options = (f"save_stream_file={file}", "store_streamed_bodies=true", "keep_host_header=true", "tapeline_run=live")
@@ -133,13 +133,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, file
 
 
-def test_what_was_exported_comes_back_the_same(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_exported_archive_is_imported_unchanged(recorded: tuple[Path, Path], tmp_path: Path) -> None:
     data, _ = recorded
     file = tmp_path / "own.har"
     assert tapeline_here("export", "--data", data, "--format", "har", "-o", file).returncode == 0
     other = tmp_path / "other"
-    assert f"{len(WORKLOAD)} exchanges taken in as run own" in import_file(other, file)
-    live, back = said(data, "live"), said(other, "own")
+    assert f"{len(WORKLOAD)} exchanges imported as run own" in import_file(other, file)
+    live, back = same_columns(data, "live"), same_columns(other, "own")
     for one in (*live.values(), *back.values()):
         del one["api_key_id"]  # another directory has another salt, and the archive no key
     assert back.keys() == live.keys()
@@ -147,14 +147,14 @@ def test_what_was_exported_comes_back_the_same(recorded: tuple[Path, Path], tmp_
         if row["outcome"] == "stream_error":
             assert json.loads(back[key].pop("response_extra"))["error"]["message"] == row["error_message"]
         if row["usage_source"] == "reported_cumulative":
-            row["usage_source"] = "reported"  # the answer, put together, has the last counts alone
+            row["usage_source"] = "reported"  # the reassembled response has only the last counts
         assert back[key] == {name: row[name] for name in back[key]}
     ids = "SELECT exchange_id FROM exchanges ORDER BY 1"
     assert query(other, ids) == query(data, ids)
     assert f"{len(WORKLOAD)} were there already" in import_file(data, file)
 
 
-def test_an_archive_that_mitmproxy_wrote_says_what_was_recorded_live(
+def test_an_archive_of_mitmproxy_has_the_columns_of_the_live_recording(
     recorded: tuple[Path, Path], tmp_path: Path
 ) -> None:
     data, flows = recorded
@@ -162,13 +162,13 @@ def test_an_archive_that_mitmproxy_wrote_says_what_was_recorded_live(
     command = [str(BESIDE / "mitmdump"), "-n", "-q", "-r", str(flows)]
     command += ["--set", f"hardump={file}", "--set", f"confdir={tmp_path}"]
     subprocess.run(command, env=clean_environment(), timeout=60, check=True)
-    told = import_file(data, file)
-    live, theirs = said(data, "live"), said(data, "theirs")
-    assert len(theirs) >= len(WORKLOAD) - 2, told
+    output = import_file(data, file)
+    live, theirs = same_columns(data, "live"), same_columns(data, "theirs")
+    assert len(theirs) >= len(WORKLOAD) - 2, output
     for key, row in theirs.items():
         if live[key]["outcome"] in ("client_aborted", "upstream_aborted"):
-            continue  # it says neither that such an answer was cut, nor what came of it
-        # It has the port by the Host header, and sizes of bodies without their coding.
+            continue  # the archive shows neither that such a response was cut nor what came of it
+        # The archive takes the port from the Host header, and the sizes from bodies without their coding.
         its_own = {name: row[name] for name in ("port", "provider", "request_bytes", "response_bytes")}
         assert row == live[key] | its_own
 
@@ -203,12 +203,12 @@ def test_an_archive_of_a_browser(data: Path, tmp_path: Path) -> None:
         ({"content": {"size": 0}}, "invalid"),
     ],
 )
-def test_how_it_ended(response: dict[str, Any], outcome: str, data: Path, tmp_path: Path) -> None:
+def test_the_outcome_follows_from_the_entry(response: dict[str, Any], outcome: str, data: Path, tmp_path: Path) -> None:
     entry = browser_entry()
     assert row_of(data, tmp_path, entry | {"response": entry["response"] | response})["outcome"] == outcome
 
 
-def test_one_that_was_never_sent_was_not_reached(data: Path, tmp_path: Path) -> None:
+def test_a_request_that_was_never_sent_is_unreachable(data: Path, tmp_path: Path) -> None:
     entry = browser_entry(timings={"send": -1, "wait": -1, "receive": -1})
     failed = {"status": 0, "_error": "net::ERR_NAME_NOT_RESOLVED", "content": {"size": 0}}
     row = row_of(data, tmp_path, entry | {"response": entry["response"] | failed})
@@ -216,19 +216,19 @@ def test_one_that_was_never_sent_was_not_reached(data: Path, tmp_path: Path) -> 
     assert (row["status_code"], row["request_sent_us"], row["response_headers_us"]) == (None, None, None)
 
 
-def test_a_body_in_base64_and_entries_that_are_alike(data: Path, tmp_path: Path) -> None:
+def test_a_body_in_base64_and_two_equal_entries(data: Path, tmp_path: Path) -> None:
     entry = browser_entry()
     coded = {"text": base64.b64encode(EVENTS.encode()).decode(), "encoding": "base64"}
     entry["response"]["content"] |= coded
     file = tmp_path / "twice.har"
     file.write_text("\ufeff\n" + json.dumps(archive(entry, entry)), "utf-8")
-    assert import_file(data, file) == f"{file}: 2 exchanges taken in as run twice\n"
-    assert import_file(data, file) == f"{file}: 0 exchanges taken in as run twice; 2 were there already\n"
+    assert import_file(data, file) == f"{file}: 2 exchanges imported as run twice\n"
+    assert import_file(data, file) == f"{file}: 0 exchanges imported as run twice; 2 were there already\n"
     rows = query(data, "SELECT choices[1].content AS content FROM exchanges")
     assert rows == [{"content": "Héllo"}] * 2
 
 
-def test_what_is_left_out_is_counted(data: Path, tmp_path: Path) -> None:
+def test_skipped_entries_are_counted_by_reason(data: Path, tmp_path: Path) -> None:
     sanitised = browser_entry()
     del sanitised["response"]["content"]["text"]
     page = browser_entry(request={"method": "GET", "url": "https://shop.example/"})
@@ -237,21 +237,21 @@ def test_what_is_left_out_is_counted(data: Path, tmp_path: Path) -> None:
         json.dumps(archive(browser_entry(), sanitised, page, "?", {}, browser_entry(startedDateTime="soon")))
     )
     assert import_file(data, file) == (
-        f"{file}: 1 exchanges taken in as run mixed; "
-        "left out 5: 1 no chat completions, 3 that cannot be read, 1 whose bodies are not in the file\n"
+        f"{file}: 1 exchanges imported as run mixed; "
+        "left out 5: 1 not a chat completion, 3 unreadable, 1 without its body\n"
     )
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (b"plain text", "is no flow file of mitmproxy and no HTTP archive"),
-        (b"{", "it begins as JSON does"),
-        (b'{"log": 1}', "it begins as JSON does"),
-        (b'{"log": {"entries": {}}}', "it begins as JSON does"),
+        (b"plain text", "is neither a flow file of mitmproxy nor an HTTP archive"),
+        (b"{", "it looks like JSON"),
+        (b'{"log": 1}', "it looks like JSON"),
+        (b'{"log": {"entries": {}}}', "it looks like JSON"),
     ],
 )
-def test_a_bad_file_is_one_line(content: bytes, named: str, data: Path, tmp_path: Path) -> None:
+def test_a_bad_file_gets_an_error_of_one_line(content: bytes, named: str, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "bad.har"
     file.write_bytes(content)
     result = tapeline_here("import", file, "--data", data)
@@ -276,14 +276,14 @@ def test_no_entry_raises_whatever_it_holds(places: list[int], junk: Any) -> None
     for place in places:
         holder, key = slots[place % len(slots)]
         holder[key] = junk
-    found = Found()
-    arrivals = list(read(json.dumps(changed).encode(), found))
-    assert len(arrivals) + found.left_out.total() == 1
+    report = ReadReport()
+    exchanges = list(read(json.dumps(changed).encode(), report))
+    assert len(exchanges) + report.skipped.total() == 1
 
 
 def test_an_archive_is_an_object_with_a_log() -> None:
     with pytest.raises(DataError):
-        list(read(b"[]", Found()))
+        list(read(b"[]", ReadReport()))
 
 
 def _holders(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Flow files that mitmdump wrote, taken in: the same figures as were recorded live of the same traffic."""
+"""The import of flow files that mitmdump wrote: the figures are those of the live recording of the same traffic."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.support.processes.mitmproxy import RunningMitmproxy
 from tests.support.processes.recorder import TAPELINE, clean_environment, query, tapeline_here
 
 from tapeline.pipeline.demo import WORKLOAD, BuiltInProvider, run_workload
-from tapeline.pipeline.importing.imported_exchange import Found
+from tapeline.pipeline.importing.imported_exchange import ReadReport
 from tapeline.pipeline.importing.mitmproxy_flows import read
 
 pytestmark = pytest.mark.slow
 
 BESIDE = Path(sys.executable).parent
-# What is another's in another recording, and times, of which a flow has fewer, by another clock.
+# Columns that differ between two recordings, and times that a flow lacks or takes by another clock.
 OWN = {"exchange_id", "recorder_id", "run", "started_at", "parent_exchange_id", "conversation_id", "day"}
 OWN |= {"repeated_prefix_messages", "repeated_prefix_characters", "event_offsets_us"}
 UNKNOWN = (
@@ -34,7 +34,7 @@ UNKNOWN = (
     "first_tool_call_us", "last_token_us", "event_offsets_us",
 )  # fmt: skip
 CUT = ("client_aborted", "upstream_aborted")
-# Of no known format: only who knows what the request came with can cover it in bodies.
+# A key of no known format: it can only be masked in bodies because the request carries it.
 KEY = "house key of the third floor, 0123456789".replace(" ", "-")
 
 
@@ -48,8 +48,8 @@ def rows_of(data: Path, run: str) -> list[dict[str, Any]]:
     return query(data, f"SELECT * FROM exchanges WHERE run = '{run}' ORDER BY started_at, exchange_id")
 
 
-def chat_flow(answer: Any = None, **request: Any) -> http.HTTPFlow:
-    """A whole exchange as mitmproxy holds it, of a second and a half."""
+def chat_flow(response: Any = None, **request: Any) -> http.HTTPFlow:
+    """A complete exchange as mitmproxy holds it, which took one and a half seconds."""
     flow = tflow.tflow(resp=True)
     flow.request = http.Request.make(
         "POST", "https://api.openai.com/v1/chat/completions?api-version=1&key=k", json.dumps({"model": "m", **request})
@@ -58,7 +58,7 @@ def chat_flow(answer: Any = None, **request: Any) -> http.HTTPFlow:
     flow.request.timestamp_start, flow.request.timestamp_end = 1_795_255_200.0, 1_795_255_200.25
     message = {"role": "assistant", "content": f"You said {KEY}."}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    flow.response = http.Response.make(200, json.dumps(answer or {"choices": [choice]}))
+    flow.response = http.Response.make(200, json.dumps(response or {"choices": [choice]}))
     flow.response.timestamp_start, flow.response.timestamp_end = 1_795_255_201.0, 1_795_255_201.5
     flow.error = None
     return flow
@@ -73,7 +73,7 @@ def written(path: Path, *flows: Flow) -> Path:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data directory that the addon recorded to, and the flow file that mitmdump wrote of the same traffic."""
+    """Return a directory that the addon recorded to, and the flow file that mitmdump wrote of the same traffic."""
     folder = tmp_path_factory.mktemp("mitm")
     data, file = folder / "data", folder / "traffic.mitm"
     settings = (f"save_stream_file={file}", "store_streamed_bodies=true", "keep_host_header=true", "tapeline_run=live")
@@ -86,22 +86,22 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, file
 
 
-def test_figures_are_those_that_were_recorded_live(both: tuple[Path, Path]) -> None:
+def test_figures_are_those_of_the_live_recording(both: tuple[Path, Path]) -> None:
     data, file = both
-    assert import_file(data, file) == f"{file}: {len(WORKLOAD)} exchanges taken in as run traffic\n"
+    assert import_file(data, file) == f"{file}: {len(WORKLOAD)} exchanges imported as run traffic\n"
     live, imported = rows_of(data, "live"), rows_of(data, "traffic")
     assert len(imported) == len(live) == len(WORKLOAD)
 
-    def sorted_by_answer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def sorted_by_response(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return sorted(
             rows, key=lambda row: (row["request_fingerprint"] or "", row["response_id"] or "", row["user"] or "")
         )
 
     compared = 0
-    for ours, theirs in zip(sorted_by_answer(live), sorted_by_answer(imported), strict=True):
+    for ours, theirs in zip(sorted_by_response(live), sorted_by_response(imported), strict=True):
         assert theirs["outcome"] == ours["outcome"]
         if ours["outcome"] in CUT:
-            continue  # mitmproxy keeps nothing of an answer that broke off
+            continue  # mitmproxy keeps no body of a response that broke off
         for column in ours.keys() - OWN:
             if not column.endswith("_us"):
                 assert theirs[column] == ours[column], column
@@ -114,28 +114,28 @@ def test_figures_are_those_that_were_recorded_live(both: tuple[Path, Path]) -> N
     assert (one["p"], one["c"]) == (other["p"], other["c"])
 
 
-def test_the_same_file_doubles_nothing(both: tuple[Path, Path]) -> None:
+def test_importing_a_file_again_adds_nothing(both: tuple[Path, Path]) -> None:
     data, file = both
     import_file(data, file)
     before = query(data, "SELECT count(*) AS n FROM exchanges")
-    told = import_file(data, file, "--run", "again")
-    assert told == f"{file}: 0 exchanges taken in as run again; {len(WORKLOAD)} were there already\n"
+    output = import_file(data, file, "--run", "again")
+    assert output == f"{file}: 0 exchanges imported as run again; {len(WORKLOAD)} were there already\n"
     assert query(data, "SELECT count(*) AS n FROM exchanges") == before
 
 
-def test_a_copy_that_was_cut_is_taken_in_up_to_there(both: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_damaged_file_is_imported_up_to_the_damage(both: tuple[Path, Path], tmp_path: Path) -> None:
     _, file = both
     cut = tmp_path / "cut.mitm"
     cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     result = tapeline_here("import", cut, "--data", tmp_path / "data")
-    taken = query(tmp_path / "data", "SELECT count(*) AS n FROM exchanges")[0]["n"]
-    assert 0 < taken < len(WORKLOAD)
+    count = query(tmp_path / "data", "SELECT count(*) AS n FROM exchanges")[0]["n"]
+    assert 0 < count < len(WORKLOAD)
     assert result.returncode == 3
-    assert result.stdout == f"{cut}: {taken} exchanges taken in as run cut\n"
-    assert result.stderr.startswith(f"Error: {cut} is damaged behind {taken} flows: ")
+    assert result.stdout == f"{cut}: {count} exchanges imported as run cut\n"
+    assert result.stderr.startswith(f"Error: {cut} is damaged after {count} flows: ")
     assert result.stderr.count("\n") == 1
     rest = import_file(tmp_path / "data", file)
-    assert rest == f"{file}: {len(WORKLOAD) - taken} exchanges taken in as run traffic; {taken} were there already\n"
+    assert rest == f"{file}: {len(WORKLOAD) - count} exchanges imported as run traffic; {count} were there already\n"
 
 
 def test_no_credential_of_a_file_is_kept_anywhere(data: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_times_are_those_of_the_flow(data: Path, tmp_path: Path) -> None:
     assert (second["connect_us"], second["tls_us"]) == (None, None)
 
 
-def test_what_is_no_chat_or_lacks_its_body_is_counted(data: Path, tmp_path: Path) -> None:
+def test_skipped_flows_are_counted_by_reason(data: Path, tmp_path: Path) -> None:
     streamed = chat_flow()
     assert streamed.response is not None
     streamed.response.raw_content = None
@@ -177,15 +177,14 @@ def test_what_is_no_chat_or_lacks_its_body_is_counted(data: Path, tmp_path: Path
     other.request.path = "/v1/embeddings"
     file = written(tmp_path / "all.mitm", chat_flow(), streamed, other, tflow.ttcpflow(), tflow.tdnsflow())
     assert import_file(data, file) == (
-        f"{file}: 1 exchanges taken in as run all; "
-        "left out 4: 3 no chat completions, 1 whose bodies are not in the file\n"
+        f"{file}: 1 exchanges imported as run all; left out 4: 3 not a chat completion, 1 without its body\n"
     )
 
 
 @pytest.mark.parametrize(
     ("message", "outcome"), [("Client disconnected.", "client_aborted"), ("Server closed.", "upstream_aborted")]
 )
-def test_who_ended_it_is_known_as_far_as_the_error_says(message: str, outcome: str, data: Path, tmp_path: Path) -> None:
+def test_the_outcome_follows_from_the_error_message(message: str, outcome: str, data: Path, tmp_path: Path) -> None:
     flow = chat_flow()
     assert flow.response is not None
     flow.response.raw_content = flow.response.timestamp_end = None
@@ -196,30 +195,30 @@ def test_who_ended_it_is_known_as_far_as_the_error_says(message: str, outcome: s
     assert (row["response_bytes"], row["choices"]) == (None, None)
 
 
-def test_an_import_that_was_killed_is_ended_by_the_next(data: Path, tmp_path: Path) -> None:
+def test_the_next_import_completes_one_that_was_killed(data: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "many.mitm", *(chat_flow() for _ in range(900)))
     with subprocess.Popen([*TAPELINE, "import", str(file), "--data", str(data)], env=clean_environment()) as process:
-        while process.poll() is None and not has_some(data):
+        while process.poll() is None and not has_exchanges(data):
             pass
         process.kill()
-    told = import_file(data, file)
-    assert "were there already" in told
+    output = import_file(data, file)
+    assert "were there already" in output
     assert query(data, "SELECT count(*) AS n, count(DISTINCT exchange_id) AS d FROM exchanges") == [
         {"n": 900, "d": 900}
     ]
 
 
-def test_two_that_take_in_the_same_at_once_double_nothing(data: Path, tmp_path: Path) -> None:
+def test_two_imports_of_a_file_at_once_store_each_exchange_once(data: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "many.mitm", *(chat_flow() for _ in range(250)))
     command = [*TAPELINE, "import", str(file), "--data", str(data)]
     both = [subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = sorted(process.communicate(timeout=60)[0] for process in both)
+    output = sorted(process.communicate(timeout=60)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert "0 exchanges taken in as run many; 250 were there already" in told[0]
+    assert "0 exchanges imported as run many; 250 were there already" in output[0]
     assert query(data, "SELECT count(*) AS n FROM exchanges") == [{"n": 250}]
 
 
-def has_some(data: Path) -> bool:
+def has_exchanges(data: Path) -> bool:
     for journal in data.glob("journal/*.sqlite"):
         try:
             with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
@@ -229,21 +228,22 @@ def has_some(data: Path) -> bool:
     return False
 
 
-def test_a_file_is_read_whatever_it_holds() -> None:
-    """Each byte of a flow garbled: exchanges, or what is wrong, and never an exception."""
+def test_a_garbled_file_never_raises() -> None:
+    """With any byte changed, reading a flow file yields exchanges or reports damage."""
     buffer = BytesIO()
     FlowWriter(buffer).add(chat_flow())
     whole = buffer.getvalue()
     assert len(list(FlowReader(BytesIO(whole)).stream())) == 1
-    for place in range(0, len(whole), 7):
-        for garbled in (whole[:place] + bytes([whole[place] ^ 0x11]) + whole[place + 1 :], whole[:place]):
-            found = Found()
-            arrivals = list(read(_Given(garbled), found))  # type: ignore[arg-type]
-            assert len(arrivals) + found.left_out.total() + (found.damage is not None) <= 2
+    for position in range(0, len(whole), 7):
+        changed = whole[:position] + bytes([whole[position] ^ 0x11]) + whole[position + 1 :]
+        for garbled in (changed, whole[:position]):
+            report = ReadReport()
+            exchanges = list(read(_FileOf(garbled), report))  # type: ignore[arg-type]
+            assert len(exchanges) + report.skipped.total() + (report.damage is not None) <= 2
 
 
-class _Given:
-    """Bytes in the place of a file."""
+class _FileOf:
+    """Bytes that can be opened like a path."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

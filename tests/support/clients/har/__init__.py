@@ -1,4 +1,4 @@
-"""Judges HTTP archives: by the schema of HAR 1.2, and by the importer of Chromium's developer tools."""
+"""Checks HTTP archives with the schema of HAR 1.2 and with the importer of Chromium's developer tools."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _IMPORT = """(async () => {
   const requests = Importer.Importer.requestsFromHARLog(new HARFormat.HARRoot(ARCHIVE).log);
   return Promise.all(requests.map(async request => ({
     url: request.url(), method: request.requestMethod, status: request.statusCode, type: request.resourceType().name(),
-    asked: await request.requestFormData(), answered: (await request.requestContentData()).text,
+    request: await request.requestFormData(), response: (await request.requestContentData()).text,
     took: request.duration, waited: request.latency,
   })));
 })()"""
 
 
 def errors_in(archive: Any) -> list[str]:
-    """What the schema has against an archive."""
+    """Return the violations of the schema in an archive."""
     folder = installed(Path(__file__).parent) / "node_modules" / "har-schema" / "lib"
     schemas = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
     registry: Registry[Any] = Registry().with_resources(
@@ -37,6 +37,6 @@ def errors_in(archive: Any) -> list[str]:
 
 
 def opened_in_developer_tools(archive: Any) -> list[dict[str, Any]]:
-    """What Chromium's developer tools read of an archive's entries."""
+    """Return an archive's entries as Chromium's developer tools read them."""
     requests: list[dict[str, Any]] = open_page(DEVELOPER_TOOLS, _IMPORT.replace("ARCHIVE", json.dumps(archive))).value
     return requests

@@ -155,7 +155,7 @@ class Api(Protocol):
         """Whether an event that reports an error also carries part of the response."""
 
     def is_finished(self, completion: JsonObject) -> bool:
-        """Whether a whole response says that the model finished."""
+        """Whether a whole response is marked as finished."""
 
     def assembler(self) -> Assembler:
         """Return an assembler for one stream."""

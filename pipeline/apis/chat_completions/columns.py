@@ -92,7 +92,7 @@ def _flatten_choice(choice: JsonObject) -> Choice:
 
 
 def _lost(choice: JsonObject, message: JsonObject, columns: Choice) -> JsonObject:
-    """Return the fields of a choice and of its message that these columns alone would not give back."""
+    """Return the fields of a choice and of its message that cannot be rebuilt from these columns alone."""
     lost: JsonObject = {}
     rebuilt = _rebuild_choice(columns)
     rebuilt_message = rebuilt.pop("message", {})

@@ -1,1 +1,1 @@
-"""What each provider API says: bytes in, values out."""
+"""The APIs of providers: what their bytes mean. Bytes and values in, values and bytes out."""

@@ -6,7 +6,7 @@ To add one, write a module with a class that has the members of `Api`, and add o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeGuard
 
@@ -142,7 +142,7 @@ class Api(Protocol):
     def read_request(self, body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> ParsedRequest:
         """Read a request body or its beginning; a redactor replaces the credentials in it."""
 
-    def rebuild_request(self, row: Mapping[str, Any], content_of: ContentOf) -> Any:
+    def rebuild_request(self, row: RequestColumns, content_of: ContentOf) -> Any:
         """Return the JSON that `read_request` read, or the body's text where it was no JSON object."""
 
     def is_response(self, payload: Any) -> TypeGuard[JsonObject]:
@@ -155,7 +155,7 @@ class Api(Protocol):
         """Whether an event that reports an error also carries part of the response."""
 
     def is_finished(self, completion: JsonObject) -> bool:
-        """Whether a whole response says that the model finished."""
+        """Whether a whole response is marked as finished."""
 
     def assembler(self) -> Assembler:
         """Return an assembler for one stream."""
@@ -163,7 +163,7 @@ class Api(Protocol):
     def flatten(self, completion: JsonObject | None) -> CompletionColumns:
         """Return the response columns of a completion."""
 
-    def rebuild_response(self, row: Mapping[str, Any]) -> JsonObject | None:
+    def rebuild_response(self, row: CompletionColumns) -> JsonObject | None:
         """Return the completion that `flatten` was given, None where there was none."""
 
     def usage(self, completion: JsonObject | None) -> Any:

@@ -1,8 +1,8 @@
-"""Names the provider of a host, by a table. A host that is not in it is its own name: nothing is guessed."""
+"""Names the provider of a host by a table. A host that is not in the table is its own name; nothing is guessed."""
 
 from __future__ import annotations
 
-# Host, or the end of one where it begins with a dot -> provider.
+# Host -> provider. A name that begins with a dot stands for all hosts that end with it.
 PROVIDERS = {
     "api.openai.com": "openai",
     ".openai.azure.com": "azure",
@@ -52,7 +52,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def provider_of(scheme: str, host: str, port: int) -> str:
-    """The provider's name; without one, the host, with its port where that is not the scheme's own."""
+    """Return the provider's name; for an unknown host the host, with its port unless that is the scheme's default."""
     host = host.lower().rstrip(".")
     if host in PROVIDERS:
         return PROVIDERS[host]

@@ -7,10 +7,9 @@ nothing from here. A test compares them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from ..errors import DataError
+from ..rows import OriginColumns
 from .base import Api
 from .chat_completions.api import ChatCompletions
 
@@ -41,9 +40,9 @@ def api_named(name: str) -> Api:
     raise DataError(f"This version of Tapeline does not know the API {name!r}: install the version that recorded it.")
 
 
-def api_of(row: Mapping[str, Any]) -> Api:
+def api_of(row: OriginColumns) -> Api:
     """Return the API of a row of `exchanges`. Raises DataError as `api_named` does."""
-    name: str | None = row["api"]
+    name = row["api"]
     return _DEFAULT if name is None else api_named(name)
 
 

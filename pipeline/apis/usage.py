@@ -1,6 +1,6 @@
-"""Reads token counts out of a provider's `usage` object, by a table of where each provider puts them.
+"""Reads token counts from a provider's `usage` object, by a table of the names that providers use.
 
-A count that was not reported is None, never 0. What the table does not know stays in the raw object, which is kept.
+A count that was not reported is None, never 0. Fields that the table does not name stay in the raw object.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..rows import TokenColumns
 
 Path = tuple[str, ...]
 
-# Column -> where it may stand in `usage`, first hit wins. The first path of each row is OpenAI's:
+# Column -> its possible paths in `usage`; the first that has a count is used. The first path of each is OpenAI's:
 # https://platform.openai.com/docs/api-reference/chat/object
 USAGE_PATHS: dict[str, tuple[Path, ...]] = {
     "prompt_tokens": (("prompt_tokens",), ("input_tokens",)),
@@ -41,31 +41,31 @@ USAGE_PATHS: dict[str, tuple[Path, ...]] = {
     "rejected_prediction_tokens": (("completion_tokens_details", "rejected_prediction_tokens"),),
 }
 
-# Where a completion holds its usage, first hit wins.
+# Possible paths of the usage in a completion; the first that has one is used.
 USAGE_PLACES: tuple[Path, ...] = (
     ("usage",),
-    ("x_groq", "usage"),  # Groq's streams, unless `include_usage` was asked for
+    ("x_groq", "usage"),  # Groq's streams without `include_usage`
     ("transcribe", "usage"),  # Bifrost's transcriptions
-    ("extra_fields", "billed_usage"),  # Bifrost: what the provider billed, where it told no more
+    ("extra_fields", "billed_usage"),  # Bifrost: what the provider billed, where it reported nothing else
 )
 
-# Where a provider says itself what a call cost, in US dollars: place -> path in the completion.
+# Where providers report what a call cost, in US dollars: name of the source -> path in the completion.
 COST_PATHS: dict[str, Path] = {
     "usage.cost": ("usage", "cost"),  # OpenRouter
     "usage.total_cost": ("usage", "total_cost"),
     "usage.cost.total_cost": ("usage", "cost", "total_cost"),  # Perplexity
 }
-# Header -> the same, for proxies that say it there (LiteLLM).
+# Headers in which proxies report it (LiteLLM).
 COST_HEADERS = ("x-litellm-response-cost",)
 
-# The column holds 38 digits, of which 12 are behind the point. More before it are not money; more behind are rounded.
+# The column holds 38 digits, 12 of them after the point. A greater number is not money, and more decimals are rounded.
 MAX_COST = Decimal(10) ** 20
 SMALLEST_COST = Decimal("1E-12")
 _COLUMN = Context(prec=38, traps=[])
 
 
 def usage_of(completion: dict[str, Any] | None) -> Any:
-    """The usage that a completion reports, or None."""
+    """Return the usage that a completion reports, or None."""
     return next((usage for path in USAGE_PLACES if (usage := _at(completion, path)) is not None), None)
 
 
@@ -81,10 +81,10 @@ def token_counts(usage: Any) -> TokenColumns:
 def reported_cost(
     completion: dict[str, Any] | None, headers: list[tuple[str, str]]
 ) -> tuple[Decimal | None, str | None]:
-    """What the provider says that the call cost, in US dollars, and where it says so."""
-    for place, path in COST_PATHS.items():
+    """Return the cost that the provider reported, in US dollars, and the name of its source."""
+    for source, path in COST_PATHS.items():
         if (cost := _money(_at(completion, path))) is not None:
-            return cost, place
+            return cost, source
     for name, value in headers:
         if name in COST_HEADERS and (cost := _money(value)) is not None:
             return cost, name
@@ -98,7 +98,7 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def _count(value: Any) -> int | None:
-    # Its size comes first: 1e999999999 as an int would take all memory.
+    # The size is checked first: 1e999999999 as an int would need all memory.
     if isinstance(value, Decimal) and 0 <= value < 2**63 and value == value.to_integral_value():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from ..apis.providers import DEFAULT_PORTS
 from ..reports.render import json_text
+from ..rows import Header, WarehouseRow
 from ..wire.json_text import JsonObject, dumps, loads
 from .selection import Count, Exchange
 
@@ -81,7 +82,7 @@ def _request(exchange: Exchange) -> JsonObject:
     body: JsonObject = {"mimeType": _header(row["request_headers"], "content-type") or JSON_TYPE}
     if text is not None:
         body["text"] = text
-    comments = _comments(row, "request", WRITTEN_AGAIN if text is not exchange.request else None)
+    comments = _comments(row, row["request_redactions"], WRITTEN_AGAIN if text is not exchange.request else None)
     return request | {"postData": body | comments}
 
 
@@ -116,10 +117,10 @@ def _content(exchange: Exchange) -> JsonObject:
     if _header(row["response_headers"], "content-encoding"):
         # HAR wants the size of the decoded body, which is not recorded.
         content["size"] = len(content.get("text", "").encode())
-    return content | _comments(row, "response", comment)
+    return content | _comments(row, row["response_redactions"], comment)
 
 
-def _with_error(row: JsonObject, response: Any) -> Any:
+def _with_error(row: WarehouseRow, response: Any) -> Any:
     """Add the error event of a stream to the response, in the place where a whole response has its error."""
     if row["error_raw"] is None or not isinstance(response, dict) or "choices" not in response:
         return response
@@ -137,14 +138,14 @@ def _encoded(text: str) -> JsonObject:
     return {"text": text}
 
 
-def _comments(row: JsonObject, part: str, comment: str | None) -> JsonObject:
+def _comments(row: WarehouseRow, redactions: int | None, comment: str | None) -> JsonObject:
     comments = [NO_CONTENT] if not row["content_kept"] else [comment] if comment else []
-    if redactions := row[f"{part}_redactions"]:
+    if redactions:
         comments.append(REDACTED.format(redactions))
     return {"comment": " ".join(comments)} if comments else {}
 
 
-def _timings(row: JsonObject) -> tuple[JsonObject, int, int]:
+def _timings(row: WarehouseRow) -> tuple[JsonObject, int, int]:
     """Return the phases in milliseconds, and in microseconds their sum and the time before the request."""
     sent, headers, ended = row["request_sent_us"], row["response_headers_us"], row["ended_us"]
     # Without a response, all the time after the request was waiting.
@@ -155,7 +156,7 @@ def _timings(row: JsonObject) -> tuple[JsonObject, int, int]:
         # A server may respond before it has the whole request.
         phases[name] = None if mark is None else max(mark - reached, 0)
         reached = max(reached, mark or 0)
-    steps = [row[name] for name in ("connect_us", "tls_us") if row[name] is not None]
+    steps = [step for step in (row["connect_us"], row["tls_us"]) if step is not None]
     before = connecting = sum(steps)
     waited = phases["wait"] or 0
     # After CONNECT the proxy connects before it reads the request; otherwise it connects once the request has come.
@@ -174,11 +175,11 @@ def _or_unknown(value: int | None) -> int:
     return UNKNOWN if value is None else value
 
 
-def _url(row: JsonObject) -> str:
+def _url(row: WarehouseRow) -> str:
     host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
     port = "" if DEFAULT_PORTS.get(row["scheme"]) == row["port"] else f":{row['port']}"
     return f"{row['scheme']}://{host}{port}{row['path']}"
 
 
-def _header(headers: list[JsonObject] | None, name: str) -> str:
+def _header(headers: list[Header] | None, name: str) -> str:
     return ", ".join(header["value"] for header in headers or () if header["name"] == name)

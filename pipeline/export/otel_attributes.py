@@ -7,9 +7,11 @@ An attribute with an unknown value is left out. Attributes that the conventions 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from ..rows import WarehouseRow
 from ..wire.json_text import JsonObject
 from . import otel_messages
 from .selection import Exchange
@@ -63,7 +65,7 @@ _TIMES = {
 }
 
 
-def span_name(row: JsonObject) -> str:
+def span_name(row: WarehouseRow) -> str:
     """Return `{operation} {model}`, as the conventions demand."""
     return f"{OPERATION} {row['model']}" if row["model"] else OPERATION
 
@@ -82,8 +84,9 @@ def attributes(exchange: Exchange, *, with_content: bool) -> JsonObject:
         "gen_ai.request.stream": True if row["stream"] else None,
         "gen_ai.response.finish_reasons": _finish_reasons(row),
     }
-    values |= {name: row[column] for name, column in _COLUMNS.items()}
-    values |= {name: row[column] / 1_000_000 for name, column in _TIMES.items() if row[column] is not None}
+    columns: Mapping[str, Any] = row
+    values |= {name: columns[column] for name, column in _COLUMNS.items()}
+    values |= {name: columns[column] / 1_000_000 for name, column in _TIMES.items() if columns[column] is not None}
     if isinstance(exchange.request, dict):
         values |= {name: _number(exchange.request.get(field)) for name, field in _NUMBERS.items()}
         values["gen_ai.request.stop_sequences"] = _texts(exchange.request.get("stop"))
@@ -92,7 +95,7 @@ def attributes(exchange: Exchange, *, with_content: bool) -> JsonObject:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def error_type(row: JsonObject) -> str | None:
+def error_type(row: WarehouseRow) -> str | None:
     """Return the provider's name for a failure, else the status or the outcome; None for a complete exchange."""
     if row["outcome"] == "complete":
         return None
@@ -100,10 +103,11 @@ def error_type(row: JsonObject) -> str | None:
     return str(row["error_type"] or row["error_code"] or status or row["outcome"])
 
 
-def _finish_reasons(row: JsonObject) -> tuple[str, ...] | None:
+def _finish_reasons(row: WarehouseRow) -> tuple[str, ...] | None:
     """Return one reason for each choice; None if a choice has none."""
-    reasons = [choice["finish_reason"] for choice in row["choices"] or ()]
-    return tuple(reasons) if reasons and all(reasons) else None
+    choices = row["choices"] or []
+    reasons = tuple(reason for choice in choices if (reason := choice["finish_reason"]))
+    return reasons if reasons and len(reasons) == len(choices) else None
 
 
 def _first(*values: int | None) -> int | None:

@@ -15,9 +15,10 @@ import duckdb
 
 from ..apis.registry import api_of
 from ..reports.render import json_text
-from ..warehouse.exchanges import response_of
+from ..rows import WarehouseRow
+from ..warehouse.exchanges import content_ids, named_rows, response_of
 from ..warehouse.query import Filters, look_at_prices, set_filters
-from ..wire.json_text import JsonObject, loads
+from ..wire.json_text import loads
 
 # Exchanges held in memory together. They often repeat one another's messages, which are then fetched only once.
 BATCH_EXCHANGES = 100
@@ -32,7 +33,7 @@ INCOMPLETE_REQUEST = "with an incomplete request"
 class Exchange:
     """A row of `exchanges`, with its request and response rebuilt."""
 
-    row: JsonObject
+    row: WarehouseRow
     request: Any
     response: Any
     #: Whether all content that the request refers to was found.
@@ -67,7 +68,7 @@ def _rebuilt(connection: duckdb.DuckDBPyConnection) -> Iterator[Exchange]:
     # A second cursor fetches content while rows are still being fetched with the first.
     with closing(connection.cursor()) as cursor:
         while rows := result.fetchmany(BATCH_EXCHANGES):
-            named = [dict(zip(columns, row, strict=True)) for row in rows]
+            named = named_rows(columns, rows)
             contents = _Contents(cursor, named)
             for row in named:
                 yield contents.exchange(row)
@@ -93,19 +94,13 @@ def json_line(value: Any) -> str:
 class _Contents:
     """The content of a few exchanges: messages and tools are fetched together, payloads when they are met."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, rows: list[WarehouseRow]) -> None:
         self._connection = connection
         self._texts: dict[str, str | None] = {}
         self._is_missing = False
-        ids = {
-            content_id
-            for row in rows
-            for content_id in (*(row["message_ids"] or ()), row["tools_id"], row["functions_id"])
-            if content_id is not None
-        }
-        self._fetch(ids)
+        self._fetch({content_id for row in rows for content_id in content_ids(row)})
 
-    def exchange(self, row: JsonObject) -> Exchange:
+    def exchange(self, row: WarehouseRow) -> Exchange:
         """Rebuild one of the exchanges, as far as its content is there."""
         self._is_missing = False
         request = api_of(row).rebuild_request(row, self._value)
@@ -118,10 +113,10 @@ class _Contents:
         self._is_missing |= text is None
         return None if text is None else loads(text)
 
-    def _fetch(self, content_ids: set[str]) -> None:
-        self._texts |= dict.fromkeys(content_ids)
+    def _fetch(self, ids: set[str]) -> None:
+        self._texts |= dict.fromkeys(ids)
         rows = self._connection.execute(
             "SELECT content_id, json FROM content WHERE content_id IN (SELECT unnest($ids))",
-            {"ids": sorted(content_ids)},
+            {"ids": sorted(ids)},
         ).fetchall()
         self._texts |= dict(rows)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
 
 from ..apis.base import Api, ParsedRequest
+from ..apis.providers import DEFAULT_PORTS
 from ..apis.registry import api_for_path, api_of
+from ..rows import ExchangeRow, RequestColumns
 from ..wire.json_text import JsonObject, dumps, loads
 from ..wire.redaction import UnsaltedRedactor
 
@@ -21,7 +22,6 @@ _QUOTED_CHARACTERS = 120
 # Characters of the common beginning that are shown before the place where two texts differ.
 _SHOWN_BEFORE = 20
 _MOST_PARAMETERS = 8
-_LISTS = {"tools_id": "tools", "functions_id": "functions"}
 _MISSING = object()
 
 
@@ -52,7 +52,7 @@ class IncomingRequest:
 
     @property
     def asks_usage(self) -> bool:
-        return self.request.columns.get("include_usage") is True
+        return self.request.columns["include_usage"] is True
 
     @property
     def identities(self) -> tuple[str | None, ...]:
@@ -66,7 +66,7 @@ def read_incoming(body: bytes, content_encoding: str, host: str, path: str) -> I
     request = api.read_request(body, content_encoding)
     columns = request.columns
     host = host.lower().removesuffix(":80").removesuffix(":443")
-    context = RequestContext(columns.get("stream") is True, host, path, _volatile(api, columns))
+    context = RequestContext(columns["stream"] is True, host, path, _volatile(api, columns))
     return IncomingRequest(request, api.read_request(body, content_encoding, UnsaltedRedactor()), context, api)
 
 
@@ -74,7 +74,7 @@ def read_incoming(body: bytes, content_encoding: str, host: str, path: str) -> I
 class RecordedRequest:
     """A row of `exchanges`, and the identity of its request."""
 
-    row: JsonObject
+    row: ExchangeRow
     identity: str | None
 
     @property
@@ -84,12 +84,12 @@ class RecordedRequest:
         return RequestContext(row["stream"] is True, _host(row), path, _volatile(api_of(row), row))
 
 
-def recorded_request(row: JsonObject, request: str | None = None) -> RecordedRequest:
+def recorded_request(row: ExchangeRow, request: str | None = None) -> RecordedRequest:
     """Prepare a row for matching.
 
     `request` is the JSON of its request with unsalted names for credentials; needed only where the request has some.
     """
-    columns = row if request is None else api_of(row).read_request(request.encode()).columns
+    columns: RequestColumns = row if request is None else api_of(row).read_request(request.encode()).columns
     return RecordedRequest(row, _identity(columns))
 
 
@@ -97,10 +97,10 @@ def recorded_request(row: JsonObject, request: str | None = None) -> RecordedReq
 class _Queue:
     """Exchanges with the same request in the same context, in the recorded order."""
 
-    rows: list[JsonObject] = field(default_factory=list)
+    rows: list[ExchangeRow] = field(default_factory=list)
     served: int = 0
 
-    def next(self) -> JsonObject:
+    def next(self) -> ExchangeRow:
         row = self.rows[min(self.served, len(self.rows) - 1)]
         self.served += 1
         return row
@@ -112,13 +112,13 @@ class RecordedRequests:
     def __init__(self, recorded: Iterable[RecordedRequest]) -> None:
         self._lock = Lock()
         self._queues: dict[str | None, dict[RequestContext, _Queue]] = {}
-        self._rows = []
+        self._rows: list[ExchangeRow] = []
         for request in recorded:
             contexts = self._queues.setdefault(request.identity, {})
             contexts.setdefault(request.context, _Queue()).rows.append(request.row)
             self._rows.append(request.row)
 
-    def next_match(self, incoming: IncomingRequest) -> JsonObject | None:
+    def next_match(self, incoming: IncomingRequest) -> ExchangeRow | None:
         """Return the row of the exchange that answers this request now; None where it was not recorded."""
         with self._lock:
             for identity in incoming.identities:
@@ -126,19 +126,20 @@ class RecordedRequests:
                     return contexts[max(contexts, key=incoming.context.similarity)].next()
         return None
 
-    def nearest(self, incoming: IncomingRequest) -> JsonObject | None:
+    def nearest(self, incoming: IncomingRequest) -> ExchangeRow | None:
         """Return the row that shares most messages with this request: first the longest common start, then the rest."""
-        ids: list[str] = incoming.request.columns.get("message_ids") or []
-        candidates = [row for row in self._rows if row["message_ids"]]
+        ids = incoming.request.columns["message_ids"] or []
+        candidates = [(row, row["message_ids"]) for row in self._rows if row["message_ids"]]
         if not candidates or not ids:
             return None
-        shared = [(_common_start(row["message_ids"], ids), len({*row["message_ids"]} & {*ids})) for row in candidates]
+        shared = [(_common_start(recorded, ids), len({*recorded} & {*ids})) for _, recorded in candidates]
         most = max(shared)
-        nearest = [row for row, messages in zip(candidates, shared, strict=True) if messages == most]
-        return min(nearest, key=lambda row: (abs(len(row["message_ids"]) - len(ids)), len(_differences(row, incoming))))
+        nearest = [candidate for candidate, messages in zip(candidates, shared, strict=True) if messages == most]
+        row, _ = min(nearest, key=lambda pair: (abs(len(pair[1]) - len(ids)), len(_differences(pair[0], incoming))))
+        return row
 
 
-def explain(row: JsonObject | None, incoming: IncomingRequest, texts: Mapping[str, tuple[str | None, str]]) -> str:
+def explain(row: ExchangeRow | None, incoming: IncomingRequest, texts: Mapping[str, tuple[str | None, str]]) -> str:
     """Explain why a request has no match: name the nearest recorded exchange and where the two requests differ.
 
     `texts` has the role and the text of each recorded message by its id.
@@ -160,25 +161,23 @@ def explain(row: JsonObject | None, incoming: IncomingRequest, texts: Mapping[st
     )
 
 
-def _identity(columns: Mapping[str, Any]) -> str | None:
+def _identity(columns: RequestColumns) -> str | None:
     """Return the fingerprint of a request, or the text of one that is not a JSON object."""
-    fingerprint: str | None = columns.get("request_fingerprint") or columns.get("request_text")
-    return fingerprint
+    return columns["request_fingerprint"] or columns["request_text"]
 
 
-def _volatile(api: Api, columns: Mapping[str, Any]) -> str:
+def _volatile(api: Api, columns: RequestColumns) -> str:
     return dumps({name: value for name, value in _parameters(columns).items() if name in api.volatile_fields})
 
 
-def _parameters(columns: Mapping[str, Any]) -> JsonObject:
-    params = columns.get("request_params")
+def _parameters(columns: RequestColumns) -> JsonObject:
+    params = columns["request_params"]
     return loads(params) if params is not None else {}
 
 
-def _host(row: JsonObject) -> str:
-    default = {"http": 80, "https": 443}.get(row["scheme"])
-    host: str = row["host"].lower()
-    return host if row["port"] in (default, None) else f"{host}:{row['port']}"
+def _host(row: ExchangeRow) -> str:
+    host = row["host"].lower()
+    return host if row["port"] == DEFAULT_PORTS.get(row["scheme"]) else f"{host}:{row['port']}"
 
 
 def _common_start(one: Sequence[str], other: Sequence[str]) -> int:
@@ -186,7 +185,7 @@ def _common_start(one: Sequence[str], other: Sequence[str]) -> int:
     return next((position for position, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _differences(row: JsonObject, incoming: IncomingRequest) -> list[str]:
+def _differences(row: ExchangeRow, incoming: IncomingRequest) -> list[str]:
     """Return the parameters that are part of the fingerprint and differ, with both values."""
     columns = incoming.request.columns
     recorded, requested = _parameters(row), _parameters(columns)
@@ -195,8 +194,11 @@ def _differences(row: JsonObject, incoming: IncomingRequest) -> list[str]:
         for name in dict.fromkeys([*recorded, *requested])
         if name not in incoming.api.volatile_fields and recorded.get(name, _MISSING) != requested.get(name, _MISSING)
     ]
-    lists = [f"{name} (other ones)" for column, name in _LISTS.items() if row[column] != columns.get(column)]
-    return different + lists
+    lists = {
+        "tools": row["tools_id"] != columns["tools_id"],
+        "functions": row["functions_id"] != columns["functions_id"],
+    }
+    return different + [f"{name} (other ones)" for name, differs in lists.items() if differs]
 
 
 def _listed(differences: list[str]) -> str:

@@ -5,15 +5,16 @@ All of it is read into memory at once, so that a server holds no file open that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from ..errors import UsageError
+from ..rows import ExchangeRow
 from ..warehouse.exchanges import read_rows, request_of
 from ..warehouse.query import fetch
-from ..wire.json_text import JsonObject, dumps
+from ..wire.json_text import dumps
 from ..wire.redaction import unsalted
 from .matching import RecordedRequest, RecordedRequests, recorded_request
 
@@ -40,13 +41,13 @@ def read_recording(connection: duckdb.DuckDBPyConnection, run: str) -> Recording
     return Recording(RecordedRequests(recorded), _texts(connection, rows), _models(rows), len(rows))
 
 
-def _recorded(connection: duckdb.DuckDBPyConnection, row: JsonObject) -> RecordedRequest:
+def _recorded(connection: duckdb.DuckDBPyConnection, row: ExchangeRow) -> RecordedRequest:
     if not row["request_redactions"] or row["request_params"] is None:
         return recorded_request(row)
     return recorded_request(row, unsalted(dumps(request_of(connection, row))))
 
 
-def _texts(connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> dict[str, tuple[str | None, str]]:
+def _texts(connection: duckdb.DuckDBPyConnection, rows: Sequence[ExchangeRow]) -> dict[str, tuple[str | None, str]]:
     ids = sorted({content_id for row in rows for content_id in row["message_ids"] or ()})
     _, texts = fetch(
         connection,
@@ -56,5 +57,6 @@ def _texts(connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> dic
     return {content_id: (role, text or "") for content_id, role, text in texts}
 
 
-def _models(rows: Iterable[JsonObject]) -> list[str]:
-    return sorted({row["model"] or row["response_model"] for row in rows} - {None})
+def _models(rows: Iterable[ExchangeRow]) -> list[str]:
+    models = (row["model"] or row["response_model"] for row in rows)
+    return sorted({model for model in models if model is not None})

@@ -7,10 +7,11 @@ new recording alone tells which requests are answered, so a replay that was kill
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import duckdb
@@ -22,6 +23,7 @@ from ..errors import DataError, UsageError
 from ..proxy.modes import reverse_mode
 from ..proxy.recorder_process import recorder
 from ..reports.run import Table
+from ..rows import WarehouseRow
 from ..sealing.journal import open_journal_for_sealing
 from ..warehouse.exchanges import read_contents, read_rows
 from ..warehouse.query import fetch
@@ -101,8 +103,8 @@ def plan_table(plan: ReplayPlan) -> Table:
     If the replay changes the model, the cost is that of the new model, where the planning connection had its prices.
     """
     columns = ["model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by", "cost_usd", "priced"]
-    cost = "what_if_cost_usd" if "model" in plan.changes else "cost_usd"
-    models: dict[str, list[dict[str, Any]]] = {}
+    cost: Literal["what_if_cost_usd", "cost_usd"] = "what_if_cost_usd" if "model" in plan.changes else "cost_usd"
+    models: dict[str, list[WarehouseRow]] = {}
     for request in plan.requests:
         model = plan.changes.get("model", request.row["model"])
         models.setdefault(str(model) if model is not None else "", []).append(request.row)
@@ -110,10 +112,10 @@ def plan_table(plan: ReplayPlan) -> Table:
         (
             model,
             len(members),
-            _sum(members, "prompt_tokens"),
-            _sum(members, "completion_tokens"),
+            _sum(row["prompt_tokens"] for row in members),
+            _sum(row["completion_tokens"] for row in members),
             sum(row["prompt_tokens"] is not None for row in members),
-            _sum(members, cost),
+            _sum(row[cost] for row in members),
             sum(row[cost] is not None for row in members),
         )
         for model, members in sorted(models.items())
@@ -125,8 +127,8 @@ def plan_table(plan: ReplayPlan) -> Table:
     return Table("replay", title, columns, rows)
 
 
-def _sum(rows: list[dict[str, Any]], column: str) -> Any:
-    reported = [row[column] for row in rows if row[column] is not None]
+def _sum(values: Iterable[int | Decimal | None]) -> int | Decimal | None:
+    reported = [value for value in values if value is not None]
     return sum(reported) if reported else None
 
 

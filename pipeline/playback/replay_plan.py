@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..apis.registry import api_of
+from ..rows import ExchangeRow, WarehouseRow
+from ..warehouse.exchanges import content_ids
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import JsonObject, content_hash, dumps, loads
 
@@ -30,7 +32,7 @@ _MARK = re.compile(r"tapeline-([0-9a-f]{8})-.+")
 class PlannedRequest:
     """One request that is to be sent again."""
 
-    row: JsonObject
+    row: WarehouseRow
     #: Identifies the request in the new recording: a hash of the changes, the exchange, and the round of `repeat`.
     mark: str
     #: Seconds between the first recorded request and this one.
@@ -74,7 +76,7 @@ class ReplayPlan:
 
 
 def plan_replay(
-    rows: Sequence[JsonObject], contents: Mapping[str, str], changes: JsonObject, repeat: int = 1
+    rows: Sequence[WarehouseRow], contents: Mapping[str, str], changes: JsonObject, repeat: int = 1
 ) -> ReplayPlan:
     """Plan to send the requests of these rows, with some parameters changed, `repeat` times each."""
     plan = ReplayPlan(changes, contents)
@@ -87,8 +89,7 @@ def plan_replay(
             plan.refused.append(RefusedRequest(row["exchange_id"], reason))
         else:
             sendable.append(row)
-    began = sendable[0]["started_at"] if sendable else None
-    offsets = [(row["started_at"] - began).total_seconds() for row in sendable]
+    offsets = [(row["started_at"] - sendable[0]["started_at"]).total_seconds() for row in sendable]
     for number in range(repeat):
         for row, offset in zip(sendable, offsets, strict=True):
             mark = f"tapeline-{_digest(changes)}-{row['exchange_id']}-{number + 1}"
@@ -121,7 +122,7 @@ def _mark_of(row: JsonObject) -> str:
     return next(values, "")
 
 
-def _repeated_exchanges(rows: Sequence[JsonObject]) -> set[str]:
+def _repeated_exchanges(rows: Sequence[WarehouseRow]) -> set[str]:
     """Return the exchanges that the server did not process and that a later exchange with the same request repeats."""
     later: set[tuple[str | None, bool | None]] = set()
     repeated = set()
@@ -134,7 +135,7 @@ def _repeated_exchanges(rows: Sequence[JsonObject]) -> set[str]:
     return repeated
 
 
-def _reason_against(row: JsonObject, contents: Mapping[str, str]) -> str | None:
+def _reason_against(row: ExchangeRow, contents: Mapping[str, str]) -> str | None:
     """Return why a request cannot be sent again; None if it can."""
     if row["content_kept"] is False:
         return "it was recorded without content"
@@ -142,7 +143,7 @@ def _reason_against(row: JsonObject, contents: Mapping[str, str]) -> str | None:
         return f"names stand for credentials in it, {row['request_redactions']} times"
     if row["request_params"] is None:
         return "its body is not a JSON object, or was not recorded in full"
-    ids = {*(row["message_ids"] or ()), row["tools_id"], row["functions_id"]} - {None}
+    ids = content_ids(row)
     if not ids <= contents.keys():
         return "messages or tools of it are not in the dataset"
     if not all(contents.keys() >= payload_ids(contents[content_id]) for content_id in ids):

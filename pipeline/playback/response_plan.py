@@ -11,6 +11,7 @@ from typing import Any
 
 from ..apis.base import TEXT_KINDS
 from ..apis.registry import api_of
+from ..rows import ExchangeRow
 from ..wire.base64_payloads import body_data
 from ..wire.json_text import JsonObject, dumps, loads
 
@@ -39,7 +40,7 @@ class ResponsePlan:
     cut: bool
 
 
-def plan_response(row: JsonObject, *, asks_stream: bool, asks_usage: bool) -> ResponsePlan:
+def plan_response(row: ExchangeRow, *, asks_stream: bool, asks_usage: bool) -> ResponsePlan:
     """Plan the response of the exchange in this row of `exchanges`, streamed or whole as it is requested."""
     as_recorded = asks_stream == bool(row["stream"])
     streamed = bool(row["streamed"]) if as_recorded else asks_stream
@@ -66,7 +67,7 @@ def plan_response(row: JsonObject, *, asks_stream: bool, asks_usage: bool) -> Re
 
 
 def _plan(
-    row: JsonObject, status: int | None, content_type: str, parts: list[tuple[int, bytes]], *, cut: bool = False
+    row: ExchangeRow, status: int | None, content_type: str, parts: list[tuple[int, bytes]], *, cut: bool = False
 ) -> ResponsePlan:
     """Make the plan, with the recorded headers; `content_type` replaces the recorded one where that differs."""
     headers = [(header["name"], header["value"]) for header in row["response_headers"] or ()]
@@ -85,7 +86,7 @@ def _plan(
     )
 
 
-def _recorded_events(row: JsonObject, completion: JsonObject | None, error: Any) -> list[tuple[int, bytes]]:
+def _recorded_events(row: ExchangeRow, completion: JsonObject | None, error: Any) -> list[tuple[int, bytes]]:
     """Return as many events as were recorded, each with its time."""
     api = api_of(row)
     offsets, sizes = row["event_offsets_us"] or [], row["event_sizes"] or []
@@ -116,22 +117,26 @@ def _ended_with_marker(outcome: str, sizes: list[int], *, is_apart: bool, chunks
     return len(sizes) >= chunks + after_end and not any(sizes[-after_end:])
 
 
-def _kinds(row: JsonObject) -> list[str]:
+def _kinds(row: ExchangeRow) -> list[str]:
     """Return the kinds of text in the order in which they came."""
-    times = {kind: row[f"first_{kind}_us"] for kind in TEXT_KINDS}
+    times = {
+        "reasoning": row["first_reasoning_us"],
+        "content": row["first_content_us"],
+        "tool_call": row["first_tool_call_us"],
+    }
     return sorted(TEXT_KINDS, key=lambda kind: (times[kind] is None, times[kind]))
 
 
-def _error(row: JsonObject) -> Any:
+def _error(row: ExchangeRow) -> Any:
     return None if row["error_raw"] is None else loads(row["error_raw"])
 
 
-def _other_body(row: JsonObject) -> bytes:
+def _other_body(row: ExchangeRow) -> bytes:
     """Return the body of a response that is not a completion."""
     if row["error_raw"] is not None:
-        return bytes(row["error_raw"].encode())
+        return row["error_raw"].encode()
     return body_data(row["response_text"] or "")
 
 
-def _end(row: JsonObject) -> int:
-    return int(row["ended_us"] or 0)
+def _end(row: ExchangeRow) -> int:
+    return row["ended_us"] or 0

@@ -6,9 +6,10 @@ lines stands where ours begin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..rows import WarehouseRow
 from ..wire.json_text import JsonObject, dumps
 from ..wire.terminal_text import one_line, visible
 from .render import cell
@@ -61,7 +62,7 @@ TAIL_HEADING = _TAIL.format(
 )
 
 
-def tail_line(row: JsonObject) -> str:
+def tail_line(row: WarehouseRow) -> str:
     """An exchange in one line, under `TAIL_HEADING`; a whole answer ends with its finish reasons."""
     reasons = dict.fromkeys(choice["finish_reason"] or "–" for choice in row["choices"] or [])
     return _TAIL.format(
@@ -76,20 +77,19 @@ def tail_line(row: JsonObject) -> str:
     )
 
 
-def describe(row: JsonObject, request: Any, response: Any) -> str:
+def describe(row: WarehouseRow, request: Any, response: Any) -> str:
     """An exchange in full."""
     return visible("\n".join(_lines(row, request, response)))
 
 
-def document(row: JsonObject, request: Any, response: Any) -> JsonObject:
+def document(row: WarehouseRow, request: Any, response: Any) -> JsonObject:
     """An exchange as one JSON object: request and response as they were, and what was measured."""
-    measured = {
-        name: value.isoformat() if name == "started_at" else value for name, value in row.items() if name not in _SPOKEN
-    }
+    measured: JsonObject = {name: value for name, value in row.items() if name not in _SPOKEN}
+    measured["started_at"] = row["started_at"].isoformat()
     return {"request": request, "response": response, "exchange": measured}
 
 
-def _lines(row: JsonObject, request: Any, response: Any) -> Iterator[str]:
+def _lines(row: WarehouseRow, request: Any, response: Any) -> Iterator[str]:
     yield f"exchange  {row['exchange_id']}  run {one_line(row['run'])}"
     yield f"when      {row['started_at'].isoformat(sep=' ')}"
     url = f"{row['scheme']}://{row['host']}:{row['port']}{row['path']}"
@@ -102,7 +102,8 @@ def _lines(row: JsonObject, request: Any, response: Any) -> Iterator[str]:
     if row["error_message"]:
         error = f"{row['error_type'] or ''} {row['error_message']}"
         yield f"error     {_indented(error)}"
-    tokens = ", ".join(f"{name.replace('_', ' ')} {row[name]:,}" for name in _TOKENS if row[name] is not None)
+    columns: Mapping[str, Any] = row
+    tokens = ", ".join(f"{name.replace('_', ' ')} {columns[name]:,}" for name in _TOKENS if columns[name] is not None)
     yield f"usage     {tokens or 'not reported'} ({row['usage_source']})"
     yield from _cost(row)
     for problem in row["reassembly_problems"] or []:
@@ -114,13 +115,13 @@ def _lines(row: JsonObject, request: Any, response: Any) -> Iterator[str]:
     yield ""
     yield "timing, ms"
     for column, name in _TIMES:
-        if row[column] is not None:
-            yield f"  {name:<18} {_milliseconds(row[column]):>10}"
+        if columns[column] is not None:
+            yield f"  {name:<18} {_milliseconds(columns[column]):>10}"
     if row["event_offsets_us"]:
         yield f"  {'events':<18} {len(row['event_offsets_us']):>10,}"
 
 
-def _cost(row: JsonObject) -> Iterator[str]:
+def _cost(row: WarehouseRow) -> Iterator[str]:
     """What it cost by the prices of its time, and what the provider says."""
     cost = "not known" if row["cost_usd"] is None else f"{cell('cost_usd', row['cost_usd'])} USD"
     if row["cost_status"] == "partial":
@@ -143,12 +144,13 @@ def _conversation(request: Any) -> Iterator[str]:
         yield from _message(message)
 
 
-def _answer(row: JsonObject, response: Any) -> Iterator[str]:
+def _answer(row: WarehouseRow, response: Any) -> Iterator[str]:
     if not isinstance(response, dict) or not isinstance(response.get("choices"), list):
         yield f"answer    {_indented(response if isinstance(response, str | None) else dumps(response))}"
         return
-    for choice in row["choices"] or []:
-        index = f"choice {choice['index']}, " if len(row["choices"]) > 1 else ""
+    choices = row["choices"] or []
+    for choice in choices:
+        index = f"choice {choice['index']}, " if len(choices) > 1 else ""
         yield f"answer    {index}finish reason {one_line(choice['finish_reason'] or '–')}"
         if choice["reasoning"]:
             yield f"  reasoning: {_indented(choice['reasoning'])}"

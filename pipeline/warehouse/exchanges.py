@@ -5,18 +5,20 @@ Content that is stored once is put back in its place. How it is shown is `comman
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import duckdb
 
 from ..apis.registry import api_of
 from ..errors import UsageError
+from ..rows import ExchangeRow, RequestColumns, WarehouseRow
 from ..wire.base64_payloads import payload_ids
-from ..wire.json_text import JsonObject, loads
+from ..wire.json_text import loads
 from .query import Filters, fetch, set_filters
 
 
-def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> JsonObject:
+def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> WarehouseRow:
     """The row of the exchange whose id begins, or ends, so. Raises UsageError when none does, or several do."""
     columns, rows = fetch(
         connection,
@@ -28,15 +30,15 @@ def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> JsonObj
         raise UsageError(f"There is no exchange {prefix!r}. `tapeline tail` and `tapeline sql` show their ids.")
     if len(rows) > 1:
         raise UsageError(f"Several exchanges match {prefix!r}: give more of the id.")
-    return dict(zip(columns, rows[0], strict=True))
+    return named_rows(columns, rows)[0]
 
 
-def request_of(connection: duckdb.DuckDBPyConnection, row: JsonObject) -> Any:
+def request_of(connection: duckdb.DuckDBPyConnection, row: ExchangeRow) -> Any:
     """The request's JSON as it was sent, or its text where it was none; lists that were not stored are missing."""
     return api_of(row).rebuild_request(row, lambda content_id: _content(connection, content_id))
 
 
-def response_of(row: JsonObject) -> Any:
+def response_of(row: ExchangeRow) -> Any:
     """The completion, reassembled; without one the error, and without one the text of the body."""
     completion = api_of(row).rebuild_response(row)
     if completion is not None:
@@ -53,7 +55,7 @@ def _content(connection: duckdb.DuckDBPyConnection, content_id: str) -> Any:
 
 def latest_exchanges(
     connection: duckdb.DuckDBPyConnection, after: int | None, most: int
-) -> tuple[int, list[JsonObject]]:
+) -> tuple[int, list[WarehouseRow]]:
     """Exchanges in the order of their loading: those after a row number, or without one the last `most`.
 
     Gives the number to go on from and the rows.
@@ -69,21 +71,21 @@ def latest_exchanges(
         "ORDER BY started_at, exchange_id",
         {"first": first, "last": last},
     )
-    return last, [dict(zip(columns, row, strict=True)) for row in rows]
+    return last, named_rows(columns, rows)
 
 
-def read_rows(connection: duckdb.DuckDBPyConnection, run: str) -> list[JsonObject]:
+def read_rows(connection: duckdb.DuckDBPyConnection, run: str) -> list[WarehouseRow]:
     """The exchanges of a run in their order; `*` in its name stands for anything. Raises UsageError."""
     set_filters(connection, Filters(run=run))
     columns, rows = fetch(connection, "SELECT * FROM exchanges ORDER BY started_at, exchange_id")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return named_rows(columns, rows)
 
 
-def read_contents(connection: duckdb.DuckDBPyConnection, rows: list[JsonObject]) -> dict[str, str]:
+def read_contents(connection: duckdb.DuckDBPyConnection, rows: Sequence[ExchangeRow]) -> dict[str, str]:
     """The JSON of all that these requests hold, payloads included, by its id."""
     ids: set[str] = set()
     for row in rows:
-        ids |= {*(row["message_ids"] or ()), row["tools_id"], row["functions_id"]} - {None}
+        ids |= content_ids(row)
     contents = _json_of(connection, ids)
     return contents | _json_of(connection, set().union(*map(payload_ids, contents.values())))
 
@@ -95,3 +97,14 @@ def _json_of(connection: duckdb.DuckDBPyConnection, ids: set[str]) -> dict[str, 
         {"ids": sorted(ids)},
     )
     return dict(found)
+
+
+def content_ids(row: RequestColumns) -> set[str]:
+    """Return the ids of what `content` keeps of a request."""
+    lists = {content_id for content_id in (row["tools_id"], row["functions_id"]) if content_id is not None}
+    return lists | set(row["message_ids"] or ())
+
+
+def named_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[WarehouseRow]:
+    """Return rows of the view `exchanges`, all of its columns, by their names."""
+    return [cast(WarehouseRow, dict(zip(columns, row, strict=True))) for row in rows]

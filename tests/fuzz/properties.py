@@ -1,4 +1,4 @@
-"""What must hold for any exchange: its record can be stored, does not depend on how it is cut, and gives it back.
+"""Any exchange must make a record that can be stored, that is the same however it is cut, and that can be undone.
 
 An input is five bytes that describe how the exchange was sent, "00000" for the simplest case, and then the bodies: the
 request's, a separator, the response's. Without a separator the one body is used for both.

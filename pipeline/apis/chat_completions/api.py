@@ -5,10 +5,10 @@ https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from ...rows import CompletionColumns, TokenColumns
+from ...rows import CompletionColumns, RequestColumns, TokenColumns
 from ...wire.event_stream import encode_event
 from ...wire.json_text import JsonObject, dumps
 from ...wire.redaction import Redactor
@@ -41,7 +41,7 @@ class ChatCompletions:
     def read_request(self, body: bytes, content_encoding: str = "", redactor: Redactor | None = None) -> ParsedRequest:
         return request.read_request(body, content_encoding, redactor)
 
-    def rebuild_request(self, row: Mapping[str, Any], content_of: ContentOf) -> Any:
+    def rebuild_request(self, row: RequestColumns, content_of: ContentOf) -> Any:
         return request.rebuild_request(row, content_of)
 
     def is_response(self, payload: Any) -> TypeGuard[JsonObject]:
@@ -73,7 +73,7 @@ class ChatCompletions:
     def flatten(self, completion: JsonObject | None) -> CompletionColumns:
         return columns.flatten_completion(completion)
 
-    def rebuild_response(self, row: Mapping[str, Any]) -> JsonObject | None:
+    def rebuild_response(self, row: CompletionColumns) -> JsonObject | None:
         return columns.rebuild_completion(row)
 
     def usage(self, completion: JsonObject | None) -> Any:

@@ -44,10 +44,8 @@ def flatten_completion(completion: JsonObject | None) -> CompletionColumns:
     return columns
 
 
-def rebuild_completion(columns: Mapping[str, Any]) -> JsonObject | None:
+def rebuild_completion(columns: CompletionColumns) -> JsonObject | None:
     """Return the completion that `flatten_completion` was given; None where there was none."""
-    if all(columns[name] is None for name in CompletionColumns.__annotations__):
-        return None
     fields = {
         "id": columns["response_id"],
         "model": columns["response_model"],
@@ -56,6 +54,8 @@ def rebuild_completion(columns: Mapping[str, Any]) -> JsonObject | None:
         "service_tier": columns["served_service_tier"],
     }
     completion = _without_none(fields)
+    if not completion and all(columns[name] is None for name in ("choices", "usage_raw", "response_extra")):
+        return None
     if columns["choices"] is not None:
         completion["choices"] = [_rebuild_choice(choice) for choice in columns["choices"]]
     if columns["usage_raw"] is not None:
@@ -92,7 +92,7 @@ def _flatten_choice(choice: JsonObject) -> Choice:
 
 
 def _lost(choice: JsonObject, message: JsonObject, columns: Choice) -> JsonObject:
-    """Return the fields of a choice and of its message that these columns alone would not give back."""
+    """Return the fields of a choice and of its message that cannot be rebuilt from these columns alone."""
     lost: JsonObject = {}
     rebuilt = _rebuild_choice(columns)
     rebuilt_message = rebuilt.pop("message", {})

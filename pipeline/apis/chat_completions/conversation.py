@@ -1,9 +1,10 @@
-"""Names the points that a conversation's history passes, so that a request finds the exchange that it goes on from.
+"""Computes the keys by which a request finds the exchange that it continues.
 
-A client that goes on with a conversation sends what was said so far: the earlier request's messages, the answer it
-got, and what came since. A key is a hash of all that was said up to an answer. An exchange has the keys of its
-answers, a later one those of the answers in its history, and where two are equal the one goes on from the other.
-What clients change on the way from an answer to their history makes no difference: see `_said`.
+A client that continues a conversation sends its history: the messages of the earlier request, the response, and the
+messages since. A key is a hash of the whole conversation up to and including a response. An exchange has the keys of
+its responses, and a later exchange has the keys of the responses in its history; equal keys mean that the later one
+continues the earlier one. Changes that clients make to a response before they send it back do not change the key: see
+`_content`.
 """
 
 from __future__ import annotations
@@ -15,36 +16,38 @@ from typing import Any
 from ...wire.json_text import NOT_JSON, JsonObject, content_hash, loads
 from ..base import History
 
-# Marks of where a provider shall cache move along as a conversation grows, and say nothing.
+# Marks what a provider is to cache. Clients move the mark along as a conversation grows, and it changes no content.
 _CACHE_MARK = "cache_control"
 
 
 def read_history(messages: list[Any], content_ids: list[str]) -> History:
-    """The history in a request's messages; `content_ids` are their hashes, which serve where nothing is left out."""
+    """Return the history in a request's messages; `content_ids` are the hashes of the messages."""
     state = b""
     keys: list[int] = []
     for message, content_id in zip(messages, content_ids, strict=True):
         if isinstance(message, dict) and message.get("role") == "assistant":
-            state, more = _answer(state, message)
+            state, more = _add_response(state, message)
             keys += more
         else:
-            state = _advance(state, _kept_hash(message, content_id))
+            state = _advance(state, _unmarked_hash(message, content_id))
     return History(keys, state)
 
 
 def answer_keys(history: History, completion: JsonObject | None) -> list[int]:
-    """The keys of a completion's choices, each once."""
+    """Return the keys of a completion's choices, without repetitions."""
     choices = completion.get("choices") if completion is not None else None
     if not isinstance(choices, list):
         return []
     messages = [choice.get("message") for choice in choices if isinstance(choice, dict)]
-    keys = [key for message in messages if isinstance(message, dict) for key in _answer(history.state, message)[1]]
+    keys = [
+        key for message in messages if isinstance(message, dict) for key in _add_response(history.state, message)[1]
+    ]
     return list(dict.fromkeys(keys))
 
 
-def _answer(state: bytes, message: JsonObject) -> tuple[bytes, list[int]]:
-    """The state after an answer, and its keys."""
-    text, calls = _said(message)
+def _add_response(state: bytes, message: JsonObject) -> tuple[bytes, list[int]]:
+    """Return the state after a response, and its keys: none for one without text and calls."""
+    text, calls = _content(message)
     state = _advance(state, content_hash(["assistant", text, calls]))
     if not text and not calls:
         return state, []
@@ -60,8 +63,8 @@ def _key(state: bytes) -> int:
     return int.from_bytes(state[:8], "big", signed=True)
 
 
-def _kept_hash(message: Any, content_id: str) -> str:
-    """The hash of a message that a client wrote, less cache marks, and the same for one text as a string or a part."""
+def _unmarked_hash(message: Any, content_id: str) -> str:
+    """Return the hash of a message without cache marks; one text has the same hash as a string and as a part."""
     content = message.get("content") if isinstance(message, dict) else None
     if not isinstance(content, list):
         return content_hash(_unmarked(message)) if isinstance(message, dict) and _CACHE_MARK in message else content_id
@@ -78,18 +81,18 @@ def _plain(parts: list[Any]) -> Any:
     return parts[0]["text"] if is_one_text and parts[0]["type"] == "text" else parts
 
 
-def _said(message: JsonObject) -> tuple[str, list[Any]]:
-    """What an answer says: its text and its calls, less what clients drop, add or rewrite in their histories.
+def _content(message: JsonObject) -> tuple[str, list[Any]]:
+    """Return a response's text and calls in a form that clients do not change when they send it back.
 
-    They drop reasoning, annotations and fields of the provider's, trim the text, send it in parts, write the
-    arguments' JSON anew, and some give calls ids of their own.
+    Clients drop reasoning, annotations and fields of the provider, trim the text, send it in parts, and write the JSON
+    of arguments in another spelling; some replace the ids of calls.
     """
     text = "".join(_texts(message.get("content"))).strip()
     audio = message.get("audio")
     if not text:
         text = "".join(_texts(message.get("refusal"))).strip()
     if not text and isinstance(audio, dict):
-        # In a history an answer in audio is its id.
+        # In a history, only the id stands for a response in audio.
         text = "".join(_texts(audio.get("id")))
     return text, [_call(call) for call in _calls(message)]
 

@@ -7,7 +7,6 @@ Only the provider knows what a parameter means: a value of an unexpected type le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -19,8 +18,8 @@ from ...wire.redaction import Redactor
 from ..base import Content, ContentOf, History, ParsedRequest
 from .conversation import read_history
 
-# Fields that `content` keeps: field -> column of its id.
-_LISTS = {"tools": "tools_id", "functions": "functions_id"}
+# Fields that `content` keeps, besides the messages.
+_LISTS = ("tools", "functions")
 
 # A larger number does not fit into a float, and no parameter has such a value.
 MAX_NUMBER = 10**300
@@ -65,16 +64,16 @@ def _read_object(payload: JsonObject, problem: str | None) -> ParsedRequest:
     return ParsedRequest(columns, (*contents, *lists.values(), *map(_payload, payloads)), history, problem)
 
 
-def rebuild_request(columns: Mapping[str, Any], content_of: ContentOf) -> Any:
+def rebuild_request(columns: RequestColumns, content_of: ContentOf) -> Any:
     """Return the request that `read_request` read, as JSON, or as its text where it was no JSON object."""
     if columns["request_params"] is None:
         return columns["request_text"]
     request = loads(columns["request_params"])
     if columns["message_ids"] is not None:
         request["messages"] = restore([content_of(content_id) for content_id in columns["message_ids"]], content_of)
-    for name, column in _LISTS.items():
-        if columns[column] is not None:
-            request[name] = content_of(columns[column])
+    for name, content_id in (("tools", columns["tools_id"]), ("functions", columns["functions_id"])):
+        if content_id is not None:
+            request[name] = content_of(content_id)
     return request
 
 

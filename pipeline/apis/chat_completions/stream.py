@@ -1,8 +1,8 @@
 """Assembles the chunks of a chat-completion stream into the object that would have been sent without streaming.
 
-Values in, values out: a chunk is a parsed JSON object, the result is one. Choices and tool calls are keyed by `index`;
-usage is the last one reported, never a sum; how a field's values become one is `merging`'s. Fields that nobody has
-told us of are kept. The shape of chunks and completions is OpenAI's:
+Values in, values out: a chunk is a parsed JSON object, and so is the result. Choices and tool calls are keyed by
+`index`. The last usage reported counts, never a sum. `merge` decides how the values of one field become one; unknown
+fields are kept. The shape of chunks and completions is OpenAI's:
 https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 """
 
@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
-from ...wire.json_text import loads
+from ...wire.json_text import JsonObject, loads
 from ..base import DeltaText
 from ..merge import CONTENT_FIELDS, REASONING_FIELDS, Fields, Notes, Text
 
-# Fields that exist in a stream alone: padding against the guessing of lengths (OpenAI's `obfuscation`).
+# Fields that exist only in a stream: padding that hides the length of the text (OpenAI's `obfuscation`).
 STREAM_ONLY = frozenset(("obfuscation",))
-_APART = STREAM_ONLY | {"usage", "choices"}
-# Of a choice's own fields, the text of a legacy completion comes in fragments; of the top level's, none.
+_NOT_MERGED = STREAM_ONLY | {"usage", "choices"}
+# Of the strings directly in a choice, only the text of a legacy completion comes in fragments.
 _CHOICE_FRAGMENTS = frozenset(("text",))
-# All that most deltas have.
+# The fields of most deltas.
 _PLAIN_DELTA = {"role", "content"}
 _CALL_BODIES = ("function", "custom")
 
 
 class ChatAssembler:
-    """One stream of chat-completion chunks."""
+    """Assembles one stream of chat-completion chunks."""
 
     def __init__(self) -> None:
         self.usages: list[Any] = []
@@ -35,7 +35,7 @@ class ChatAssembler:
 
     @property
     def problems(self) -> list[str]:
-        """What could not be said in one completion, or was guessed; all of it once the completion is made."""
+        """What was guessed, or does not fit into one completion; complete only after `completion`."""
         return list(self._notes)
 
     @property
@@ -43,51 +43,51 @@ class ChatAssembler:
         """Whether every choice that has begun has its finish reason."""
         return bool(self._choices) and all(choice.finished for choice in self._choices.values())
 
-    def feed(self, chunk: dict[str, Any]) -> DeltaText:
-        """Take one chunk in."""
+    def feed(self, payload: JsonObject) -> DeltaText:
+        """Add one chunk."""
         text = DeltaText()
-        self._take_usage(chunk)
-        for name, value in chunk.items():
-            if name not in _APART:
-                self._fields.take(name, value)
-        choices = chunk.get("choices")
+        self._add_usage(payload)
+        for name, value in payload.items():
+            if name not in _NOT_MERGED:
+                self._fields.add(name, value)
+        choices = payload.get("choices")
         if not isinstance(choices, list | None):
             self._notes["choices is not a list"] = None
         for position, choice in enumerate(choices if isinstance(choices, list) else []):
             if isinstance(choice, dict):
-                self._feed_choice(position, choice, text)
+                self._add_choice(position, choice, text)
             else:
                 self._notes["a choice is not an object"] = None
         return text
 
-    def completion(self) -> dict[str, Any]:
-        """The object assembled so far."""
-        completion = self._fields.closed()
+    def completion(self) -> JsonObject:
+        """Return the object assembled so far."""
+        completion = self._fields.merged()
         kind = completion.get("object")
         if isinstance(kind, str):
             completion["object"] = kind.removesuffix(".chunk")
-        completion["choices"] = [self._choices[index].closed() for index in sorted(self._choices)]
+        completion["choices"] = [self._choices[index].merged() for index in sorted(self._choices)]
         if self.usages:
             completion["usage"] = self.usages[-1]
         return completion
 
-    def _take_usage(self, chunk: dict[str, Any]) -> None:
+    def _add_usage(self, chunk: JsonObject) -> None:
         usage, choices = chunk.get("usage"), chunk.get("choices")
         if usage is None and isinstance(choices, list):
-            # Moonshot reports it in the choice that ends, where without streaming it is at the top.
+            # Moonshot reports it in the choice that ends; without streaming it is at the top.
             in_choices = (choice.get("usage") for choice in choices if isinstance(choice, dict))
-            usage = next((one for one in in_choices if one is not None), None)
+            usage = next((member for member in in_choices if member is not None), None)
         if usage is not None:
             self.usages.append(usage)
 
-    def _feed_choice(self, position: int, choice: dict[str, Any], text: DeltaText) -> None:
+    def _add_choice(self, position: int, choice: JsonObject, text: DeltaText) -> None:
         index = choice.get("index")
         if not _is_index(index) and index is not None:
             self._notes["a choice's index is not a number: its position stands"] = None
         key = index if _is_index(index) else position
         if key not in self._choices:
             self._choices[key] = _Choice(self._notes, key)
-        self._choices[key].feed(choice, text)
+        self._choices[key].add(choice, text)
 
 
 class _Choice:
@@ -101,60 +101,60 @@ class _Choice:
         self._message = self._fields.nested("message")
         self._calls: _ToolCalls | None = None
         self._has_message = self._has_delta = False
-        self._whole: dict[str, Any] = {}
+        self._whole: JsonObject = {}
 
     @property
     def finished(self) -> bool:
         # Some servers send "" until there is a reason.
         return bool(self._fields.get("finish_reason"))
 
-    def feed(self, choice: dict[str, Any], text: DeltaText) -> None:
-        """Take a chunk's part of it in; its characters are added to `text`."""
+    def add(self, choice: JsonObject, text: DeltaText) -> None:
+        """Add a chunk's part of this choice; `text` counts its characters."""
         text.content += _text_size(choice, ("text",))
         self._has_delta = self._has_delta or isinstance(choice.get("delta"), dict)
         for name, value in choice.items():
             if name in ("delta", "message"):
-                self._feed_part(name, value, text)
+                self._add_part(name, value, text)
             elif name not in ("index", "usage"):
-                self._fields.take(name, value)
+                self._fields.add(name, value)
 
-    def closed(self) -> dict[str, Any]:
-        closed: dict[str, Any] = {"index": self._index}
+    def merged(self) -> JsonObject:
+        merged: JsonObject = {"index": self._index}
         if self._has_message:
-            closed["message"] = self._closed_message()
-        return closed | self._fields.closed()
+            merged["message"] = self._merged_message()
+        return merged | self._fields.merged()
 
-    def _feed_part(self, name: str, value: Any, text: DeltaText) -> None:
+    def _add_part(self, name: str, value: Any, text: DeltaText) -> None:
         if not isinstance(value, dict):
             if value is not None:
                 self._notes[f"{self._path}{name} is not an object"] = None
             return
         self._has_message = True
         if name == "message" and self._has_delta:
-            # Some servers send the message so far, or at last, beside the deltas (Perplexity).
+            # Some servers send the message so far, or the whole message at the end, beside the deltas (Perplexity).
             self._whole = value
         else:
-            self._feed_delta(value, text)
+            self._add_delta(value, text)
 
-    def _feed_delta(self, delta: dict[str, Any], text: DeltaText) -> None:
+    def _add_delta(self, delta: JsonObject, text: DeltaText) -> None:
         for name, value in delta.items():
             if name == "tool_calls" and isinstance(value, list):
                 if self._calls is None:
                     self._calls = _ToolCalls(self._notes, self._path)
-                text.tool_call += self._calls.take(value)
+                text.tool_call += self._calls.add(value)
             elif name == "tool_calls" and value is not None:
                 self._notes["tool_calls is not a list"] = None
             else:
-                self._message.take(name, value)
-        content, reasoning = _spoken(delta)
+                self._message.add(name, value)
+        content, reasoning = _delta_sizes(delta)
         text.content += content
         text.reasoning += reasoning
         text.tool_call += _body_size(delta.get("function_call"))
 
-    def _closed_message(self) -> dict[str, Any]:
-        message = self._message.closed()
+    def _merged_message(self) -> JsonObject:
+        message = self._message.merged()
         if self._calls is not None:
-            message["tool_calls"] = self._calls.closed()
+            message["tool_calls"] = self._calls.merged()
         for name, value in self._whole.items():
             if not message.get(name):
                 message[name] = value
@@ -164,7 +164,7 @@ class _Choice:
 
 
 class _ToolCalls:
-    """The tool calls of a message, each found again by what its deltas say of it."""
+    """The tool calls of a message; each delta is added to the call to which it belongs."""
 
     def __init__(self, notes: Notes, path: str) -> None:
         self._notes = notes
@@ -173,23 +173,23 @@ class _ToolCalls:
         self._by_index: dict[int, Fields] = {}
         self._by_id: dict[tuple[int | None, str], Fields] = {}
 
-    def take(self, deltas: list[Any]) -> int:
-        """Take the deltas of one chunk in; gives their characters."""
+    def add(self, deltas: list[Any]) -> int:
+        """Add the deltas of one chunk; return the number of their characters."""
         size = 0
         for delta in deltas:
             if not isinstance(delta, dict):
                 self._notes["a tool call is not an object"] = None
                 continue
-            self._call_of(delta).take_all(delta)
+            self._call_of(delta).add_all(delta)
             size += sum(_body_size(delta.get(name)) for name in _CALL_BODIES)
         return size
 
-    def closed(self) -> list[dict[str, Any]]:
-        # `index` belongs to the stream; without streaming the list's order says it.
-        calls = sorted(self._calls, key=_call_order)
-        return [{name: value for name, value in call.closed().items() if name != "index"} for call in calls]
+    def merged(self) -> list[JsonObject]:
+        # `index` belongs to the stream; without streaming the position in the list has its meaning.
+        calls = sorted(self._calls, key=_index_of)
+        return [{name: value for name, value in call.merged().items() if name != "index"} for call in calls]
 
-    def _call_of(self, delta: dict[str, Any]) -> Fields:
+    def _call_of(self, delta: JsonObject) -> Fields:
         index, call_id = delta.get("index"), delta.get("id")
         if not _is_index(index):
             if index is not None:
@@ -209,14 +209,14 @@ class _ToolCalls:
         return call
 
 
-def _begins_call(call: Fields, delta: dict[str, Any], index: int | None, call_id: str) -> bool:
-    """Whether a delta that could go on with a call begins another one.
+def _begins_call(call: Fields, delta: JsonObject, index: int | None, call_id: str) -> bool:
+    """Whether a delta that could continue a call begins another one.
 
-    `index` decides, as documented. But there are servers that give every call the same index or none (old Gemini and
-    Ollama endpoints), and others that make up a new id for every delta of one call (old vLLM). A call begins with
-    its function's name, and goes on without; where a name comes with every delta, whole arguments end a call.
+    By the documentation `index` decides. But some servers send the same index, or none, for every call (old Gemini and
+    Ollama endpoints), and others make up a new id for every delta of one call (old vLLM). A call begins with its
+    function's name, and later deltas have no name; where every delta has one, complete arguments end a call.
     """
-    name, arguments = _said(delta, ("name",)), _said(delta, ("arguments", "input"))
+    name, arguments = _body_text(delta, ("name",)), _body_text(delta, ("arguments", "input"))
     has_other_id = bool(call_id) and call.get("id") not in (call_id, None, "")
     if has_other_id and (index is None or name):
         return True
@@ -225,26 +225,26 @@ def _begins_call(call: Fields, delta: dict[str, Any], index: int | None, call_id
         return False
     if index is None and name != body.get("name"):
         return True
-    return bool(arguments) and _is_whole(body)
+    return bool(arguments) and _has_whole_arguments(body)
 
 
 def _open_body(call: Fields) -> Fields | None:
     return next((body for name in _CALL_BODIES if isinstance(body := call.get(name), Fields)), None)
 
 
-def _said(delta: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _body_text(delta: JsonObject, names: tuple[str, ...]) -> Any:
     bodies = [delta[body] for body in _CALL_BODIES if isinstance(delta.get(body), dict)]
     return next((body[name] for body in bodies for name in names if body.get(name)), None)
 
 
-def _is_whole(body: Fields) -> bool:
+def _has_whole_arguments(body: Fields) -> bool:
     arguments = body.get("arguments")
     if isinstance(arguments, Text):
         return arguments.fragments[-1].endswith("}") and isinstance(loads(arguments.value()), dict)
     return isinstance(arguments, Fields)
 
 
-def _call_order(call: Fields) -> int:
+def _index_of(call: Fields) -> int:
     index = call.get("index")
     return index if _is_index(index) else 0
 
@@ -253,15 +253,15 @@ def _is_index(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _spoken(delta: dict[str, Any]) -> tuple[int, int]:
-    """Characters of content and of reasoning in a delta."""
+def _delta_sizes(delta: JsonObject) -> tuple[int, int]:
+    """Return the numbers of characters of content and of reasoning in a delta."""
     parts = delta.get("content")
     if isinstance(parts, str) and delta.keys() <= _PLAIN_DELTA:
         return len(parts), 0
     content = _text_size(delta, CONTENT_FIELDS)
     if isinstance(delta.get("audio"), dict):
         content += _text_size(delta["audio"], ("data", "transcript"))
-    # Servers that rename the field say the same under both names for a while.
+    # A server that renames the field sends the same text under both names for a while.
     reasoning = 0
     for name in REASONING_FIELDS:
         if isinstance(value := delta.get(name), str):
@@ -284,7 +284,7 @@ def _body_size(body: Any) -> int:
     return _text_size(body, ("name", "arguments", "input")) if isinstance(body, dict) else 0
 
 
-def _text_size(values: dict[str, Any], names: tuple[str, ...]) -> int:
+def _text_size(values: JsonObject, names: tuple[str, ...]) -> int:
     size = 0
     for name in names:
         if isinstance(value := values.get(name), str):

@@ -37,7 +37,8 @@ class Seen:
     @property
     def recorded(self) -> JsonObject | None:
         """The completion that was assembled for the dataset."""
-        document: JsonObject | None = json.loads(dumps(rebuild_completion(self.row)))
+        row: Any = self.row
+        document: JsonObject | None = json.loads(dumps(rebuild_completion(row)))
         return document
 
     @property

@@ -63,8 +63,10 @@ def test_a_path_that_no_api_claims_is_read_as_chat_completions(path: str) -> Non
 
 
 def test_the_name_of_a_newer_version_is_refused_with_advice() -> None:
+    row = make_record(captured(), "r1").row
+    row["api"] = "telepathy"
     with pytest.raises(DataError, match="does not know the API 'telepathy': install"):
-        api_of({"api": "telepathy"})
+        api_of(row)
 
 
 def test_a_record_names_its_api() -> None:

@@ -1,4 +1,4 @@
-"""Where each provider puts its counts and its cost, and that what was not reported stays unknown."""
+"""Where providers report counts and costs, and that a count that was not reported stays unknown."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PROVIDERS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_where_the_counts_stand(provider: str) -> None:
+def test_the_paths_of_the_counts(provider: str) -> None:
     usage, counts = PROVIDERS[provider]
     assert token_counts(usage) == dict.fromkeys(USAGE_PATHS) | counts
 
@@ -110,11 +110,11 @@ def test_a_count_is_a_whole_number_or_unknown(text: str, count: int | None) -> N
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], 7, "many", {"prompt_tokens_details": 7}, {"prompt_tokens": None}])
-def test_what_is_not_said_is_never_zero(usage: Any) -> None:
+def test_a_count_that_is_not_reported_is_unknown(usage: Any) -> None:
     assert set(token_counts(usage).values()) == {None}
 
 
-def test_the_first_place_that_says_a_number_counts() -> None:
+def test_the_first_path_with_a_number_is_used() -> None:
     usage = {"prompt_tokens_details": {"cached_tokens": None}, "prompt_cache_hit_tokens": 0, "cached_tokens": 5}
     assert token_counts(usage)["cached_tokens"] == 0
 
@@ -132,7 +132,7 @@ def test_the_first_place_that_says_a_number_counts() -> None:
         ({"object": "transcribe", "transcribe": {"usage": {"prompt_tokens": 1}}}, {"prompt_tokens": 1}),
     ],
 )
-def test_where_the_usage_stands(completion: dict[str, Any] | None, usage: Any) -> None:
+def test_the_paths_of_the_usage(completion: dict[str, Any] | None, usage: Any) -> None:
     assert usage_of(completion) == usage
 
 
@@ -159,7 +159,7 @@ LITELLM = ("x-litellm-response-cost", "0.00031")
         ('{"usage": {"cost": 1e20}}', [], None, None),
         ('{"usage": {"cost": 1e999999999}}', [], None, None),
         ('{"usage": {"cost": 99999999999999999999.9}}', [], "99999999999999999999.9", "usage.cost"),
-        # What the column cannot hold is rounded, for Polars panics at it.
+        # More digits than the column holds are rounded, because Polars panics at them.
         ('{"usage": {"cost": 5e-999999999}}', [], "0", "usage.cost"),
         ('{"usage": {"cost": 0.' + "1" * 60 + "}}", [], "0.111111111111", "usage.cost"),
     ],
@@ -167,5 +167,5 @@ LITELLM = ("x-litellm-response-cost", "0.00031")
 def test_reported_cost(
     completion: str | None, headers: list[tuple[str, str]], cost: str | None, source: str | None
 ) -> None:
-    said = reported_cost(loads(completion) if completion else None, headers)
-    assert said == (None if cost is None else Decimal(cost), source)
+    reported = reported_cost(loads(completion) if completion else None, headers)
+    assert reported == (None if cost is None else Decimal(cost), source)

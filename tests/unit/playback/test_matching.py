@@ -82,7 +82,7 @@ def test_a_body_that_is_not_json_is_matched_by_its_text() -> None:
 def test_a_request_with_a_credential_is_found_under_any_salt() -> None:
     body = request(f"My token is {SECRET}", metadata={"api_key": "k-1"})
     redactor = Redactor(b"salt of another machine")
-    row = {**make_record(captured(request=json.dumps(body).encode()), "r", redactor).row}
+    row = make_record(captured(request=json.dumps(body).encode()), "r", redactor).row
     kept = redactor.value(body)
     assert SECRET not in dumps(kept)
     requests = RecordedRequests([recorded_request(row, unsalted(dumps(kept)))])

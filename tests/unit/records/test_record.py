@@ -36,7 +36,7 @@ COMPLETION: dict[str, Any] = {
 }
 
 
-def row_with(body: Any, **more: Any) -> dict[str, Any]:
+def row_with(body: Any, **more: Any) -> Any:
     """The row of an exchange with this JSON as its response."""
     return row_of(captured(json.dumps(body).encode(), headers=JSON_HEADERS, **more))
 
@@ -262,7 +262,7 @@ def odd_exchanges() -> dict[str, CapturedExchange]:
     }
 
 
-def written(folder: Path, row: dict[str, Any]) -> Path:
+def written(folder: Path, row: Any) -> Path:
     (path,) = write_batch(folder, EXCHANGES, "r1-000001", [row], lambda row: row["started_at"])
     return path
 
@@ -285,7 +285,8 @@ def test_odd_characters_and_numbers_come_back_from_parquet(name: str, tmp_path: 
 def test_odd_completions_come_back_from_parquet(name: str, tmp_path: Path) -> None:
     wanted = loads(json.dumps(ODD_COMPLETION)) | ({"object": ODD} if name == "stream" else {})
     path = written(tmp_path, row_of(odd_exchanges()[name]))
-    assert rebuild_completion(pl.read_parquet(path).row(0, named=True)) == wanted
+    row: Any = pl.read_parquet(path).row(0, named=True)
+    assert rebuild_completion(row) == wanted
 
 
 def test_text_with_half_a_surrogate_pair_is_stored_without_it() -> None:

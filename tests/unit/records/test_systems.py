@@ -102,8 +102,9 @@ def test_is_recorded_as_expected(exchange: Exchange) -> None:
 
 
 def test_the_response_comes_back_as_it_would_have_been_without_streaming(exchange: Exchange) -> None:
-    row = row_of(record_of(exchange))
-    assert exact(rebuild_completion(row)) == exact(exchange.completion)
+    record = record_of(exchange)
+    row = row_of(record)
+    assert exact(rebuild_completion(record.row)) == exact(exchange.completion)
     assert exact(loads(row["error_raw"]) if row["error_raw"] else None) == exact(exchange.error or None)
 
 
@@ -169,7 +170,7 @@ def found(line: Line, body: Any, path: str) -> list[Any]:
 def completion_of(home: str, row: JsonObject) -> Any:
     """Return the completion rebuilt from one column alone."""
     column, _, member = home.partition(".")
-    kept = dict.fromkeys(row) | {column: row[column]}
+    kept: Any = dict.fromkeys(row) | {column: row[column]}
     if member:
         kept["choices"] = [choice_of(member, choice) for choice in row["choices"]]
     return rebuild_completion(kept)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeGuard
 
-from ..rows import CompletionColumns, RequestColumns, TokenColumns
 from ..wire.json_text import JsonObject
 from ..wire.redaction import Redactor
+from .rows import CompletionColumns, RequestColumns, TokenColumns
 from .stream_formats import StreamFormat
 
 #: Part of a body: microseconds since the exchange's start, and the bytes that came then.

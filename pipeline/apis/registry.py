@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from ..errors import DataError
-from ..rows import OriginColumns
 from .base import Api
 from .chat_completions.api import ChatCompletions
+from .rows import OriginColumns
 
 #: The first one whose pattern matches a path reads it.
 APIS: tuple[Api, ...] = (ChatCompletions(),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, cast
 
-from ..rows import TokenColumns
+from .rows import TokenColumns
 
 Path = tuple[str, ...]
 

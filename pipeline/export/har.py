@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..apis.providers import DEFAULT_PORTS
+from ..apis.rows import Header, WarehouseRow
 from ..reports.render import json_text
-from ..rows import Header, WarehouseRow
 from ..wire.json_text import JsonObject, dumps, loads
 from .selection import Count, Exchange
 

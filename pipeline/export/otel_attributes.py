@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from ..rows import WarehouseRow
+from ..apis.rows import WarehouseRow
 from ..wire.json_text import JsonObject
 from . import otel_messages
 from .selection import Exchange

@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from ..apis.registry import api_of
+from ..apis.rows import WarehouseRow
 from ..reports.render import json_text
-from ..rows import WarehouseRow
 from ..warehouse.exchanges import content_ids, named_rows, response_of
 from ..warehouse.query import Filters, look_at_prices, set_filters
 from ..wire.json_text import loads

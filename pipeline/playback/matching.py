@@ -14,7 +14,7 @@ from threading import Lock
 from ..apis.base import Api, ParsedRequest
 from ..apis.providers import DEFAULT_PORTS
 from ..apis.registry import api_for_path, api_of
-from ..rows import ExchangeRow, RequestColumns
+from ..apis.rows import ExchangeRow, RequestColumns
 from ..wire.json_text import JsonObject, dumps, loads
 from ..wire.redaction import UnsaltedRedactor
 

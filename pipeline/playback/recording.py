@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import duckdb
 
+from ..apis.rows import ExchangeRow
 from ..errors import UsageError
-from ..rows import ExchangeRow
 from ..warehouse.exchanges import read_rows, request_of
 from ..warehouse.query import fetch
 from ..wire.json_text import dumps

@@ -19,11 +19,11 @@ import duckdb
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 from tapeline.addons.tapeline_recorder.journal import is_locked
 
+from ..apis.rows import WarehouseRow
 from ..errors import DataError, UsageError
 from ..proxy.modes import reverse_mode
 from ..proxy.recorder_process import recorder
 from ..reports.run import Table
-from ..rows import WarehouseRow
 from ..sealing.journal import open_journal_for_sealing
 from ..warehouse.exchanges import read_contents, read_rows
 from ..warehouse.query import fetch

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..apis.registry import api_of
-from ..rows import ExchangeRow, WarehouseRow
+from ..apis.rows import ExchangeRow, WarehouseRow
 from ..warehouse.exchanges import content_ids
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import JsonObject, content_hash, dumps, loads

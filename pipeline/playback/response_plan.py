@@ -11,7 +11,7 @@ from typing import Any
 
 from ..apis.base import TEXT_KINDS
 from ..apis.registry import api_of
-from ..rows import ExchangeRow
+from ..apis.rows import ExchangeRow
 from ..wire.base64_payloads import body_data
 from ..wire.json_text import JsonObject, dumps, loads
 

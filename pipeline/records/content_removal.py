@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..rows import Choice, ExchangeRow, ToolCall, all_null
+from ..apis.rows import Choice, ExchangeRow, ToolCall, all_null
 from ..wire.json_text import JsonObject, dumps, loads
 from .record import Record
 

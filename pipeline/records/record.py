@@ -15,9 +15,7 @@ from ..apis.base import Api, Content, ParsedRequest, ParsedResponse
 from ..apis.body_reader import MAX_PROBLEMS, read_response
 from ..apis.providers import provider_of
 from ..apis.registry import api_for_path
-from ..apis.usage import reported_cost
-from ..dataset.schema import SCHEMA_VERSION
-from ..rows import (
+from ..apis.rows import (
     CompletionColumns,
     ErrorColumns,
     ExchangeRow,
@@ -28,6 +26,8 @@ from ..rows import (
     UsageColumns,
     all_null,
 )
+from ..apis.usage import reported_cost
+from ..dataset.schema import SCHEMA_VERSION
 from ..wire.base64_payloads import body_text
 from ..wire.json_text import JsonObject, dumps, storable
 from ..wire.redaction import Credential, Redactor

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..rows import WarehouseRow
+from ..apis.rows import WarehouseRow
 from ..wire.json_text import JsonObject, dumps
 from ..wire.terminal_text import one_line, visible
 from .render import cell

@@ -11,8 +11,8 @@ from typing import Any, cast
 import duckdb
 
 from ..apis.registry import api_of
+from ..apis.rows import ExchangeRow, RequestColumns, WarehouseRow
 from ..errors import UsageError
-from ..rows import ExchangeRow, RequestColumns, WarehouseRow
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import loads
 from .query import Filters, fetch, set_filters

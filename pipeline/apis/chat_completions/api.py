@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from ...rows import CompletionColumns, RequestColumns, TokenColumns
 from ...wire.event_stream import encode_event
 from ...wire.json_text import JsonObject, dumps
 from ...wire.redaction import Redactor
 from ..base import Assembler, ContentOf, ParsedRequest
+from ..rows import CompletionColumns, RequestColumns, TokenColumns
 from ..stream_formats import EVENT_STREAM, StreamFormat
 from ..usage import token_counts, usage_of
 from . import columns, request

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from ...rows import Choice, CompletionColumns, ToolCall, all_null
 from ...wire.json_text import JsonObject, dumps, loads, storable
 from ..merge import LOGPROBS_FIELDS, REASONING_FIELDS
+from ..rows import Choice, CompletionColumns, ToolCall, all_null
 
 _DEFAULT_REASONING = REASONING_FIELDS[0]
 _DEFAULT_LOGPROBS = LOGPROBS_FIELDS[0]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from ...rows import RequestColumns, all_null
 from ...wire.base64_payloads import Payload, body_text, extract, restore
 from ...wire.content_coding import ContentDecoder, whole_limit
 from ...wire.json_text import JsonObject, content_hash, dumps, loads, storable
 from ...wire.redaction import Redactor
 from ..base import Content, ContentOf, History, ParsedRequest
+from ..rows import RequestColumns, all_null
 from .conversation import read_history
 
 # Fields that `content` keeps, besides the messages.

@@ -20,7 +20,7 @@ from tapeline.pipeline.apis.chat_completions.request import (
     read_request,
     rebuild_request,
 )
-from tapeline.pipeline.rows import RequestColumns, all_null
+from tapeline.pipeline.apis.rows import RequestColumns, all_null
 from tapeline.pipeline.wire.json_text import content_hash, dumps, loads
 
 REQUEST: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import polars as pl
 import pytest
 
-from tapeline.pipeline import rows
+from tapeline.pipeline.apis import rows
 from tapeline.pipeline.dataset.parquet import PARQUET_TYPES
 from tapeline.pipeline.dataset.schema import COSTS, EXCHANGES, LINKS, Column
 

@@ -1,7 +1,7 @@
 """The rows of `exchanges` as Python types, so that a misspelled column or a wrong type is found before it runs.
 
-`dataset.schema` describes the same columns for files and engines; a test compares the two. The types have a module of
-their own at the bottom of the pipeline, because the APIs fill and read these rows and know nothing of files.
+`dataset.schema` describes the same columns for files and engines; a test compares the two. They stand with the
+APIs, which fill and read these rows and know nothing of files.
 """
 
 from __future__ import annotations

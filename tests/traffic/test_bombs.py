@@ -1,6 +1,6 @@
 """Small bodies that decode to a gigabyte: they pass unchanged, are recorded as they came, and take little memory.
 
-What is done with them at other sizes is in `test_decoding` and `test_properties`.
+What is done with them at other sizes is in `test_content_coding` and `test_body_reader`.
 """
 
 from __future__ import annotations

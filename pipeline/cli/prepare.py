@@ -1,4 +1,4 @@
-"""What a command does before it asks: seal, load, price and connect."""
+"""What a command does before its query: seal, load, price and connect."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..sealing.seal import Sealed
     from ..warehouse.load import Loaded
+    from ..warehouse.query import Prices
 
 NOTHING_THERE = "{} does not exist: record something first, or name another with --data."
 
@@ -27,10 +28,13 @@ NOTHING_THERE = "{} does not exist: record something first, or name another with
 @contextmanager
 def ready_with_prices(
     directory: DataDirectory, prices: Path | None = None, as_of: datetime | None = None, model: str | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The same as `ready_to_query`, with costs: by a file of prices, of another day, on another model beside."""
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prices]]:
+    """Do as `ready_to_query` does, and price the calls: by a file, of another day, on another model beside.
+
+    The prices are passed to each query that shows costs. Raises UsageError for a wrong file or an unknown model.
+    """
     from ..pricing.prices_file import read_prices_file
-    from ..pricing.stored_costs import bring_up_to_date, own_prices_file, use_model, use_prices
+    from ..pricing.stored_costs import bring_up_to_date, own_prices_file, prices_for
 
     file = read_prices_file(prices) if prices is not None else own_prices_file(directory)
     ready = ready_to_query(directory)
@@ -39,14 +43,19 @@ def ready_with_prices(
             bring_up_to_date(directory, file)
     with ready as connection:
         with waiting("Pricing calls"):
-            use_prices(connection, file, as_of)
-            if model is not None:
-                use_model(connection, file, model, as_of)
-        yield connection
+            found = prices_for(connection, file, as_of, model)
+        yield connection, found
+
+
+@contextmanager
+def ready_without_prices(directory: DataDirectory) -> Iterator[tuple[duckdb.DuckDBPyConnection, None]]:
+    """Do as `ready_to_query` does, for queries that show no costs."""
+    with ready_to_query(directory) as connection:
+        yield connection, None
 
 
 def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-    """Seal and load what is new, then connect; what went wrong on the way is said on stderr."""
+    """Seal and load new exchanges, then connect; problems on the way are printed to stderr."""
     from ..warehouse import database
 
     if not directory.root.is_dir():
@@ -59,7 +68,7 @@ def ready_to_query(directory: DataDirectory) -> AbstractContextManager[duckdb.Du
 
 
 def seal_and_load(directory: DataDirectory) -> tuple[Sealed, Loaded]:
-    """Seal and load what is new; what went wrong on the way is said on stderr."""
+    """Seal and load new exchanges; problems are printed to stderr."""
     from ..sealing.seal import seal
     from ..warehouse import database
 
@@ -68,7 +77,7 @@ def seal_and_load(directory: DataDirectory) -> tuple[Sealed, Loaded]:
     with waiting("Loading what is new"):
         loaded = database.load(directory)
     if loaded.rebuilt:
-        note(f"The warehouse was made anew from the dataset: {loaded.rebuilt}.")
+        note(f"The warehouse was rebuilt from the dataset: {loaded.rebuilt}.")
     for problem in sealed.problems + loaded.problems:
         note(problem)
     return sealed, loaded

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ..errors import UsageError
-from ..warehouse.query import Filters, coverage, set_filters
+from ..warehouse.query import Filters, Prices, coverage, showing
 from ..warehouse.sql_files import sql_statements
 from ..wire.json_text import loads
 from .compare import MOST_OWN
@@ -36,15 +36,15 @@ class Pairing:
         self._column = self._column_of(match)
         self._run("side_exchanges")
 
-    def add_side(self, side: str, filters: Filters) -> dict[str, Any]:
+    def add_side(self, side: str, filters: Filters, prices: Prices) -> dict[str, Any]:
         """Use the exchanges under the filters as a side, and return their coverage."""
-        set_filters(self._connection, filters)
-        if self._column is None:
-            self._run("keys_by_last_user")
-        else:
-            self._run("keys_by_column", column=self._column)
-        self._run("add_side", side=side)
-        return coverage(self._connection)
+        with showing(self._connection, filters, prices):
+            if self._column is None:
+                self._run("keys_by_last_user")
+            else:
+                self._run("keys_by_column", column=self._column)
+            self._run("add_side", side=side)
+        return coverage(self._connection, filters)
 
     def pair(self) -> None:
         """Pair exchanges by key and order of occurrence, and compare each pair."""

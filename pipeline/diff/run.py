@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ..errors import UsageError
-from ..warehouse.query import FILTERS, Filters, read_time
+from ..warehouse.query import FILTERS, STORED_PRICES, Filters, Prices, read_time
 from .compare import Spread, compare_calls, compare_texts, judge, measure_spread
 from .figures import estimate
 from .pairing import Pairing
@@ -39,11 +39,11 @@ class Comparison:
     limit: int = 20
 
 
-def compare(connection: duckdb.DuckDBPyConnection, wanted: Comparison) -> Result:
+def compare(connection: duckdb.DuckDBPyConnection, wanted: Comparison, prices: Prices = STORED_PRICES) -> Result:
     """Compare two sides. Raises UsageError for a side that selects no exchange."""
     pairing = Pairing(connection, wanted.match)
-    base = _add_side(connection, pairing, BASE, wanted.base)
-    candidate = _add_side(connection, pairing, CANDIDATE, wanted.candidate)
+    base = _add_side(connection, pairing, BASE, wanted.base, prices)
+    candidate = _add_side(connection, pairing, CANDIDATE, wanted.candidate, prices)
     pairing.pair()
     pairs = pairing.pairs()
     _add_differences(pairing, {pair.number: pair for pair in pairs})
@@ -54,9 +54,9 @@ def compare(connection: duckdb.DuckDBPyConnection, wanted: Comparison) -> Result
     return result
 
 
-def _add_side(connection: duckdb.DuckDBPyConnection, pairing: Pairing, side: str, text: str) -> Side:
+def _add_side(connection: duckdb.DuckDBPyConnection, pairing: Pairing, side: str, text: str, prices: Prices) -> Side:
     runs = [run for (run,) in connection.execute("SELECT DISTINCT run FROM stored.exchanges").fetchall()]
-    coverage = pairing.add_side(side, read_side(text, runs))
+    coverage = pairing.add_side(side, read_side(text, runs), prices)
     if not coverage["calls"]:
         raise UsageError(f"No exchange matches {text!r}: `tapeline runs` lists what there is.")
     return Side(text, coverage)

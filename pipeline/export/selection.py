@@ -17,7 +17,7 @@ from ..apis.registry import api_of
 from ..apis.rows import WarehouseRow
 from ..reports.render import json_text
 from ..warehouse.exchanges import content_ids, named_rows, response_of
-from ..warehouse.query import Filters, look_at_prices, set_filters
+from ..warehouse.query import Filters, Prices, check_run, showing
 from ..wire.json_text import loads
 
 # Exchanges held in memory together. They often repeat one another's messages, which are then fetched only once.
@@ -55,11 +55,21 @@ class Count:
         return f"{self.exported:,} exchanges{left_out}"
 
 
-def exchanges(connection: duckdb.DuckDBPyConnection, filters: Filters, *, costs: bool = False) -> Iterator[Exchange]:
-    """Yield the exchanges under the filters in the order of their start. Raises UsageError for an unknown run."""
-    set_filters(connection, filters)
-    look_at_prices(connection, costs)
-    return _rebuilt(connection)
+def exchanges(
+    connection: duckdb.DuckDBPyConnection, filters: Filters, prices: Prices | None = None
+) -> Iterator[Exchange]:
+    """Return the exchanges under the filters in the order of their start; without prices they have no costs.
+
+    Raises UsageError for a run that does not exist, before anything is read.
+    """
+    if filters.run is not None:
+        check_run(connection, filters.run)
+    return _selected(connection, filters, prices)
+
+
+def _selected(connection: duckdb.DuckDBPyConnection, filters: Filters, prices: Prices | None) -> Iterator[Exchange]:
+    with showing(connection, filters, prices):
+        yield from _rebuilt(connection)
 
 
 def _rebuilt(connection: duckdb.DuckDBPyConnection) -> Iterator[Exchange]:

@@ -26,7 +26,7 @@ from ..proxy.recorder_process import recorder
 from ..reports.run import Table
 from ..sealing.journal import open_journal_for_sealing
 from ..warehouse.exchanges import read_contents, read_rows
-from ..warehouse.query import fetch
+from ..warehouse.query import Prices, fetch
 from .replay_plan import ReplayPlan, answered_marks, has_other_changes, plan_replay
 from .sender import SentRequest, Target, send_all
 
@@ -54,12 +54,15 @@ class Replay:
         return Target(f"{recorder_address}{base_path}{f'?{query}' if query else ''}", key)
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, replay: Replay) -> ReplayPlan:
-    """Plan the requests that are still to be sent. Raises UsageError for runs or an upstream that do not fit."""
+def prepare(connection: duckdb.DuckDBPyConnection, replay: Replay, prices: Prices | None = None) -> ReplayPlan:
+    """Plan the requests that are still to be sent, with their costs if prices are passed.
+
+    Raises UsageError for runs or an upstream that do not fit.
+    """
     reverse_mode(replay.upstream)
     if replay.run == replay.new_run:
         raise UsageError(f"Run {replay.run!r} cannot be recorded into itself: name another with --run.")
-    rows = [row for row in read_rows(connection, replay.run) if row["run"] != replay.new_run]
+    rows = [row for row in read_rows(connection, replay.run, prices) if row["run"] != replay.new_run]
     recorded = _recorded(connection, replay.new_run)
     if recorded and not replay.resume:
         raise UsageError(f"Run {replay.new_run!r} exists: continue it with --resume, or name another with --run.")

@@ -18,6 +18,7 @@ from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 
 from ..errors import DataError, UsageError
 from ..warehouse import database
+from ..warehouse.query import Prices
 from . import provider_tables
 from .entries import BUILT_IN
 from .price_book import PriceBook
@@ -72,25 +73,39 @@ def bring_up_to_date(directory: DataDirectory, file: PricesFile | None) -> None:
         connection.execute("COMMIT")
 
 
-def use_prices(connection: duckdb.DuckDBPyConnection, file: PricesFile | None, as_of: datetime | None = None) -> None:
-    """Let this connection, and no other, see costs by a file, and as if all calls were made on another day."""
+def prices_for(
+    connection: duckdb.DuckDBPyConnection,
+    file: PricesFile | None,
+    as_of: datetime | None = None,
+    model: str | None = None,
+) -> Prices:
+    """Work out the costs by a file, on another day and on another model, in tables that this connection alone has.
+
+    The result is passed to the queries that show them. Raises UsageError for a model without known prices.
+    """
+    costs = _costs_table(connection, file, as_of)
+    return Prices(costs, None if model is None else _what_if_table(connection, file, model, as_of))
+
+
+def _costs_table(connection: duckdb.DuckDBPyConnection, file: PricesFile | None, as_of: datetime | None) -> str | None:
+    """Return the name of a table of costs; None where those that the warehouse has stored are right."""
     if is_up_to_date(connection, file):
         if as_of is None:
-            return
+            return None
         connection.execute("CREATE TEMP VIEW rates_here AS FROM stored.rates")
     else:
         _make_rates(connection, "rates_here", _rows(PriceBook(file), _calls(connection)))
     connection.execute("CREATE TEMP TABLE costs_here AS FROM stored.costs LIMIT 0")
     _work_out(connection, "costs_here", "rates_here", as_of)
-    connection.execute("SET VARIABLE costs = 'costs_here'")
+    return "costs_here"
 
 
-def use_model(
-    connection: duckdb.DuckDBPyConnection, file: PricesFile | None, model: str, as_of: datetime | None = None
-) -> None:
-    """Let this connection see what every call would have cost on another model. Raises UsageError for an unknown one.
+def _what_if_table(
+    connection: duckdb.DuckDBPyConnection, file: PricesFile | None, model: str, as_of: datetime | None
+) -> str:
+    """Return the name of a table of what every call would have cost on another model.
 
-    Where a price of cached tokens, or of writing them, is not listed, they cost as any input: the model has no cache.
+    Cached tokens, or writing them, cost what other input costs if they have no listed price: the model has no cache.
     """
     try:
         prices = PriceBook(file).prices_of(model)
@@ -102,7 +117,7 @@ def use_model(
     _make_rates(connection, "rates_of_model", rows)
     connection.execute("CREATE TEMP TABLE costs_on_model AS FROM stored.no_what_if LIMIT 0")
     _work_out(connection, "costs_on_model", "rates_of_model", as_of, columns="number, cost_usd AS what_if_cost_usd")
-    connection.execute("SET VARIABLE what_if_costs = 'costs_on_model'")
+    return "costs_on_model"
 
 
 def _first_without_cost(connection: duckdb.DuckDBPyConnection) -> int:

@@ -13,11 +13,8 @@ from typing import Any
 import duckdb
 
 from ..errors import DataError, UsageError
-from ..warehouse.query import Filters, coverage, fetch, look_at_prices, set_filters, single_row
+from ..warehouse.query import GROUP_COLUMNS, STORED_PRICES, Filters, Prices, coverage, fetch, showing, single_row
 from .definition import GROUPS, Report, Value
-
-#: Columns of the view `grouped`: they take the name of what stands in them.
-GROUP_COLUMNS = ("group_1", "group_2")
 
 
 @dataclass(frozen=True)
@@ -35,27 +32,26 @@ class Table:
     charts: tuple[str, ...] = ()
 
 
-def run_report(connection: duckdb.DuckDBPyConnection, report: Report, filters: Filters) -> Table:
+def run_report(
+    connection: duckdb.DuckDBPyConnection, report: Report, filters: Filters, prices: Prices | None = STORED_PRICES
+) -> Table:
     """Run a report. Raises UsageError for what it cannot do or an unknown run, DataError for SQL that fails."""
     check_filters(report, filters)
     values = values_of(report, filters)
     by = filters.by or report.by
-    chosen = set_filters(connection, filters)
-    for number, name in enumerate(GROUP_COLUMNS):
-        connection.execute(f"SET VARIABLE {name} = $name", {"name": by[number] if number < len(by) else None})
-    basis = coverage(connection)
-    try:
-        look_at_prices(connection, report.shows_money)
-        columns, rows = fetch(connection, report.sql, values)
-        if report.shows_money:
-            basis["cost"] = single_row(connection, "coverage_cost")
-    except duckdb.Error as error:
-        raise DataError(f"Report {report.file or report.name} failed: {error}") from error
+    basis = coverage(connection, filters)
+    with showing(connection, filters, prices if report.shows_money else None, by):
+        try:
+            columns, rows = fetch(connection, report.sql, values)
+            if report.shows_money:
+                basis["cost"] = single_row(connection, "coverage_cost")
+        except duckdb.Error as error:
+            raise DataError(f"Report {report.file or report.name} failed: {error}") from error
     charts = report.charts
     if report.by:
         columns, rows = _named_groups(columns, rows, by)
         charts = tuple(_named_chart(line, by) for line in charts)
-    return Table(report.name, report.title, columns, rows, chosen, basis, values, report.help, charts)
+    return Table(report.name, report.title, columns, rows, filters.chosen(), basis, values, report.help, charts)
 
 
 def values_of(report: Report, filters: Filters) -> dict[str, Value]:

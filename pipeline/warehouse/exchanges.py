@@ -1,6 +1,6 @@
-"""Reads one exchange out of the warehouse whole: the request as it was sent and the answer as it was assembled.
+"""Reads whole exchanges out of the warehouse: the request as it was sent, the response put together.
 
-Content that is stored once is put back in its place. How it is shown is `commands`' and `render`'s.
+Content that is stored once is put back in its place.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from ..apis.rows import ExchangeRow, RequestColumns, WarehouseRow
 from ..errors import UsageError
 from ..wire.base64_payloads import payload_ids
 from ..wire.json_text import loads
-from .query import Filters, fetch, set_filters
+from .query import ALL, STORED_PRICES, Filters, Prices, fetch, showing
 
 
-def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> WarehouseRow:
-    """The row of the exchange whose id begins, or ends, so. Raises UsageError when none does, or several do."""
-    columns, rows = fetch(
-        connection,
-        "SELECT * FROM stored.priced WHERE starts_with(exchange_id, $part) OR ends_with(exchange_id, $part) "
-        "ORDER BY exchange_id LIMIT 2",
-        {"part": prefix.lower()},
-    )
+def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str, prices: Prices = STORED_PRICES) -> WarehouseRow:
+    """Return the exchange whose id starts or ends with this text. Raises UsageError if none does, or several do."""
+    with showing(connection, ALL, prices):
+        columns, rows = fetch(
+            connection,
+            "SELECT * FROM stored.priced WHERE starts_with(exchange_id, $part) OR ends_with(exchange_id, $part) "
+            "ORDER BY exchange_id LIMIT 2",
+            {"part": prefix.lower()},
+        )
     if not rows:
         raise UsageError(f"There is no exchange {prefix!r}. `tapeline tail` and `tapeline sql` show their ids.")
     if len(rows) > 1:
@@ -34,12 +35,12 @@ def find_exchange(connection: duckdb.DuckDBPyConnection, prefix: str) -> Warehou
 
 
 def request_of(connection: duckdb.DuckDBPyConnection, row: ExchangeRow) -> Any:
-    """The request's JSON as it was sent, or its text where it was none; lists that were not stored are missing."""
+    """Return the request's JSON as it was sent, or its text where it was not JSON; lists not stored are missing."""
     return api_of(row).rebuild_request(row, lambda content_id: _content(connection, content_id))
 
 
 def response_of(row: ExchangeRow) -> Any:
-    """The completion, reassembled; without one the error, and without one the text of the body."""
+    """Return the completion put together; without one the error, and without an error the text of the body."""
     completion = api_of(row).rebuild_response(row)
     if completion is not None:
         return completion
@@ -54,35 +55,39 @@ def _content(connection: duckdb.DuckDBPyConnection, content_id: str) -> Any:
 
 
 def latest_exchanges(
-    connection: duckdb.DuckDBPyConnection, after: int | None, most: int
+    connection: duckdb.DuckDBPyConnection, after: int | None, most: int, prices: Prices = STORED_PRICES
 ) -> tuple[int, list[WarehouseRow]]:
-    """Exchanges in the order of their loading: those after a row number, or without one the last `most`.
+    """Return exchanges in the order of loading: those after a row number, or without one the last `most`.
 
-    Gives the number to go on from and the rows.
+    Also returns the row number to continue from.
     """
     count = connection.execute("SELECT coalesce(max(rowid), -1) FROM stored.exchanges").fetchone()
     last = int(count[0]) if count else -1
-    # A warehouse that was made anew counts its rows anew.
+    # A rebuilt warehouse counts its rows from 0 again.
     first = last - most if after is None or after > last else after
-    columns, rows = fetch(
-        connection,
-        "SELECT * FROM exchanges "
-        "WHERE exchange_id IN (SELECT exchange_id FROM stored.exchanges WHERE rowid > $first AND rowid <= $last) "
-        "ORDER BY started_at, exchange_id",
-        {"first": first, "last": last},
-    )
+    with showing(connection, ALL, prices):
+        columns, rows = fetch(
+            connection,
+            "SELECT * FROM exchanges "
+            "WHERE exchange_id IN (SELECT exchange_id FROM stored.exchanges WHERE rowid > $first AND rowid <= $last) "
+            "ORDER BY started_at, exchange_id",
+            {"first": first, "last": last},
+        )
     return last, named_rows(columns, rows)
 
 
-def read_rows(connection: duckdb.DuckDBPyConnection, run: str) -> list[WarehouseRow]:
-    """The exchanges of a run in their order; `*` in its name stands for anything. Raises UsageError."""
-    set_filters(connection, Filters(run=run))
-    columns, rows = fetch(connection, "SELECT * FROM exchanges ORDER BY started_at, exchange_id")
+def read_rows(connection: duckdb.DuckDBPyConnection, run: str, prices: Prices | None = None) -> list[WarehouseRow]:
+    """Return the exchanges of a run in their order; `*` in its name stands for anything.
+
+    Without prices their costs are NULL. Raises UsageError for a run that does not exist.
+    """
+    with showing(connection, Filters(run=run), prices):
+        columns, rows = fetch(connection, "SELECT * FROM exchanges ORDER BY started_at, exchange_id")
     return named_rows(columns, rows)
 
 
 def read_contents(connection: duckdb.DuckDBPyConnection, rows: Sequence[ExchangeRow]) -> dict[str, str]:
-    """The JSON of all that these requests hold, payloads included, by its id."""
+    """Return the JSON of all content of these requests, payloads included, by its id."""
     ids: set[str] = set()
     for row in rows:
         ids |= content_ids(row)

@@ -16,11 +16,11 @@ from pathlib import Path
 import duckdb
 
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
-from tapeline.pipeline.pricing.stored_costs import bring_up_to_date, use_model, use_prices
+from tapeline.pipeline.pricing.stored_costs import bring_up_to_date, prices_for
 from tapeline.pipeline.reports.definition import Report, all_reports
 from tapeline.pipeline.reports.run import run_report
 from tapeline.pipeline.warehouse import database
-from tapeline.pipeline.warehouse.query import Filters
+from tapeline.pipeline.warehouse.query import Filters, Prices
 from tests.bench import made
 from tests.bench.figures import Figure, of_one, of_pairs
 from tests.bench.plan import Plan
@@ -89,10 +89,9 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
     with database.querying(data) as ours, closing(duckdb.connect()) as theirs:
         theirs.execute("SET TimeZone = 'UTC'")
         theirs.execute(f"CREATE VIEW calls AS FROM read_parquet('{files}', union_by_name = true)")
-        use_prices(ours, None)
-        use_model(ours, None, "openai/gpt-4o-mini")
+        prices = prices_for(ours, None, model="openai/gpt-4o-mini")
         for report in all_reports():
-            figures.append(_report_figure(plan, part, report, ours, theirs))
+            figures.append(_report_figure(plan, part, report, prices, (ours, theirs)))
             plan.say(figures[-1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures.append(of_one(part, "peak memory of all of it, making the dataset included", peak, "MiB", "<= 4096"))
@@ -100,16 +99,17 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
 
 
 def _report_figure(
-    plan: Plan, part: str, report: Report, ours: duckdb.DuckDBPyConnection, theirs: duckdb.DuckDBPyConnection
+    plan: Plan, part: str, report: Report, prices: Prices, connections: tuple[duckdb.DuckDBPyConnection, ...]
 ) -> Figure:
+    ours, theirs = connections
     filters = Filters(other_model="openai/gpt-4o-mini" if report.compares_prices else None)
-    seconds = _median([_timed(lambda: run_report(ours, report, filters)) for _ in range(3)])
+    seconds = _median([_timed(lambda: run_report(ours, report, filters, prices)) for _ in range(3)])
     goal = f"<= {plan.report_seconds:g}"
     if report.name not in BY_HAND:
         return of_one(part, report.name, seconds, "s", goal)
     by_hand = BY_HAND[report.name]
     pairs = [
-        (_timed(lambda: run_report(ours, report, filters)), _timed(lambda: theirs.execute(by_hand).fetchall()))
+        (_timed(lambda: run_report(ours, report, filters, prices)), _timed(lambda: theirs.execute(by_hand).fetchall()))
         for _ in range(plan.report_pairs)
     ]
     figure = of_pairs(part, report.name, pairs, "s", "SQL by hand on the Parquet", "<= 1.2")

@@ -72,8 +72,8 @@ def diff(
     from ...diff.run import Comparison, compare
 
     wanted = Comparison(base, candidate, match, tuple(read_rules(rules)) if rules is not None else (), limit)
-    with ready_with_prices(directory) as connection, waiting("Comparing responses"):
-        result = compare(connection, wanted)
+    with ready_with_prices(directory) as (connection, prices), waiting("Comparing responses"):
+        result = compare(connection, wanted, prices)
     write_out(format_result(format_name, result), output)
     for judged in result.judged:
         note(f"{judged.rule}: {judged.state}: {judged.message}.")

@@ -16,7 +16,7 @@ from ...errors import UsageError, needs_extra
 from ...export import FORMATS, SPANS, WITH_COSTS, text_parts
 from ..options import data_option, filter_options, filters_from, format_option, output_option
 from ..output import note
-from ..prepare import ready_to_query, ready_with_prices
+from ..prepare import ready_with_prices, ready_without_prices
 
 
 @click.command()
@@ -59,8 +59,8 @@ def export(
     if format_name == SPANS and output is not None:
         raise UsageError("--format otlp is sent to --endpoint: leave -o out.")
     selection, count, has_costs = filters_from(**filters), Count(), format_name in WITH_COSTS
-    with (ready_with_prices if has_costs else ready_to_query)(directory) as connection:
-        selected = exchanges(connection, selection, costs=has_costs)
+    with (ready_with_prices if has_costs else ready_without_prices)(directory) as (connection, prices):
+        selected = exchanges(connection, selection, prices)
         if format_name == SPANS:
             with needs_extra("otlp", "--format otlp"):
                 from ...export.otlp import send

@@ -17,13 +17,14 @@ from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 from ...errors import ExitCode, UsageError
 from ..options import data_option, output_options, utf8
 from ..output import note, print_table
-from ..prepare import ready_to_query, ready_with_prices
+from ..prepare import ready_to_query, ready_with_prices, ready_without_prices
 
 if TYPE_CHECKING:
     import duckdb
 
     from ...playback.replay import Replay
     from ...playback.replay_plan import ReplayPlan
+    from ...warehouse.query import Prices
 
 DEFAULT_CONCURRENCY = 4
 # With the recorded timing as many run at once as did then, which this only bounds.
@@ -73,7 +74,7 @@ def replay(
     key_env: str,
     resume: bool,
     dry_run: bool,
-    form: str,
+    format_name: str,
     output: Path | None,
     directory: DataDirectory,
 ) -> int:
@@ -103,29 +104,33 @@ def replay(
     )
     if resume:
         wait_until_recorded(directory, wanted.new_run)
-    with ExitStack() as stack:
-        plan = prepare(_ready_to_plan(stack, directory, wanted, prices=dry_run), wanted)
+    with _ready_to_plan(directory, wanted, prices=dry_run) as (connection, rates):
+        plan = prepare(connection, wanted, rates)
     _name_refused(plan)
     if dry_run:
-        print_table(plan_table(plan), form, output)
+        print_table(plan_table(plan), format_name, output)
         return ExitCode.OK
     return _send(directory, wanted, plan, key_env)
 
 
+@contextmanager
 def _ready_to_plan(
-    stack: ExitStack, directory: DataDirectory, wanted: Replay, *, prices: bool
-) -> duckdb.DuckDBPyConnection:
-    """A connection, with prices if they are wanted: those of the model that is to be asked, if they are known."""
-    if not prices:
-        return stack.enter_context(ready_to_query(directory))
-    model = wanted.changes.get("model")
-    try:
-        return stack.enter_context(ready_with_prices(directory, model=model))
-    except UsageError as unknown:
-        if model is None:
-            raise
-        note(str(unknown))
-        return stack.enter_context(ready_with_prices(directory))
+    directory: DataDirectory, wanted: Replay, *, prices: bool
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prices | None]]:
+    """Connect; with prices, use those of the model that is to be asked, if they are known."""
+    with ExitStack() as stack:
+        if not prices:
+            yield stack.enter_context(ready_without_prices(directory))
+            return
+        model = wanted.changes.get("model")
+        try:
+            ready = stack.enter_context(ready_with_prices(directory, model=model))
+        except UsageError as unknown:
+            if model is None:
+                raise
+            note(str(unknown))
+            ready = stack.enter_context(ready_with_prices(directory))
+        yield ready
 
 
 def _send(directory: DataDirectory, wanted: Replay, plan: ReplayPlan, key_env: str) -> int:

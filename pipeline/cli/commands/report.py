@@ -23,7 +23,7 @@ from ..options import (
     price_options,
 )
 from ..output import print_table, write_out
-from ..prepare import ready_to_query, ready_with_prices
+from ..prepare import ready_to_query, ready_with_prices, ready_without_prices
 from ..progress import waiting
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ...reports.definition import Report
-    from ...warehouse.query import Filters
+    from ...warehouse.query import Filters, Prices
 
 PAGE = "html"
 
@@ -98,8 +98,8 @@ def report(
 
     check_filters(chosen, looks_at)
     values_of(chosen, looks_at)
-    with _ready(directory, [chosen], looks_at, prices) as connection, waiting("Working the report out"):
-        table = run_report(connection, chosen, looks_at)
+    with _ready(directory, [chosen], looks_at, prices) as (connection, rates), waiting("Working the report out"):
+        table = run_report(connection, chosen, looks_at, rates)
     if name is None and format_name == "table" and output is None:
         click.echo(_listing(all_reports(own)))
     print_table(table, format_name, output)
@@ -115,12 +115,12 @@ def _of_the_other_model(report: Report, filters: Filters) -> Filters:
 
 def _ready(
     directory: DataDirectory, reports: list[Report], filters: Filters, prices: Path | None
-) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+) -> AbstractContextManager[tuple[duckdb.DuckDBPyConnection, Prices | None]]:
     if any(one.shows_money for one in reports):
         return ready_with_prices(directory, prices, filters.prices_as_of, filters.other_model)
     if prices is not None:
         raise UsageError(f"Report {reports[0].name} shows no money: leave --prices out.")
-    return ready_to_query(directory)
+    return ready_without_prices(directory)
 
 
 def _goes_on_a_page(report: Report) -> bool:
@@ -142,8 +142,8 @@ def _put_out_page(
 
     if len(wanted) == 1:
         filters = _of_the_other_model(wanted[0], filters)
-    with _ready(directory, wanted, filters, prices) as connection, waiting("Working the reports out"):
-        text = page_of(connection, wanted, filters)
+    with _ready(directory, wanted, filters, prices) as (connection, rates), waiting("Working the reports out"):
+        text = page_of(connection, wanted, filters, rates)
     if opens and output is None:
         directory.create()
         output = directory.root / "report.html"

@@ -23,7 +23,7 @@ def show(exchange_id: str, directory: DataDirectory, as_json: bool) -> None:
     from ...reports.render import json_text
     from ...warehouse.exchanges import find_exchange, request_of, response_of
 
-    with ready_with_prices(directory) as connection:
-        row = find_exchange(connection, exchange_id)
+    with ready_with_prices(directory) as (connection, prices):
+        row = find_exchange(connection, exchange_id, prices)
         request, response = request_of(connection, row), response_of(row)
     click.echo(json_text(document(row, request, response)) if as_json else describe(row, request, response))

@@ -30,9 +30,9 @@ def sql(query: str, directory: DataDirectory, format_name: str, output: Path | N
     import duckdb
 
     from ...reports.run import Table
-    from ...warehouse.query import fetch
+    from ...warehouse.query import ALL, fetch, showing
 
-    with ready_with_prices(directory) as connection:
+    with ready_with_prices(directory) as (connection, prices), showing(connection, ALL, prices):
         try:
             columns, rows = fetch(connection, query)
         except duckdb.Error as error:

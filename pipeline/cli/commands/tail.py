@@ -26,10 +26,10 @@ def tail(directory: DataDirectory, lines: int, follow: bool) -> None:
 
     last_row = None
     while True:
-        with ready_with_prices(directory) as connection:
+        with ready_with_prices(directory) as (connection, prices):
             if last_row is None:
                 click.echo(TAIL_HEADING)
-            last_row, rows = latest_exchanges(connection, last_row, lines)
+            last_row, rows = latest_exchanges(connection, last_row, lines, prices)
         for row in rows:
             click.echo(tail_line(row))
         if not follow:

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from ...warehouse.query import Filters, fetch, set_filters
+from ...warehouse.query import STORED_PRICES, Filters, Prices, fetch, showing
 from ..definition import Report
 from ..run import run_report
 from .document import page
@@ -26,15 +26,20 @@ ORDER BY ended_us DESC NULLS LAST, exchange_id
 """  # noqa: S608 - names and numbers of ours
 
 
-def page_of(connection: duckdb.DuckDBPyConnection, reports: Iterable[Report], filters: Filters) -> str:
+def page_of(
+    connection: duckdb.DuckDBPyConnection,
+    reports: Iterable[Report],
+    filters: Filters,
+    prices: Prices | None = STORED_PRICES,
+) -> str:
     """One page of these reports under the same filters, and of calls if there are several reports.
 
     Raises UsageError for what a report cannot do, DataError for SQL that fails.
     """
     ordered = sorted(reports, key=lambda report: FIRST.index(report.name) if report.name in FIRST else len(FIRST))
-    tables = [run_report(connection, report, _that_apply(report, filters)) for report in ordered]
+    tables = [run_report(connection, report, _that_apply(report, filters), prices) for report in ordered]
     title = tables[0].title if len(tables) == 1 else "Tapeline: what was called, what it took, what it cost"
-    calls = _calls(connection, filters) if len(tables) > 1 else []
+    calls = _calls(connection, filters, prices) if len(tables) > 1 else []
     # Of none that has rows the first one says why: nothing matches, or all was lost.
     return page(title, [table for table in tables if table.rows] or tables[:1], calls)
 
@@ -48,7 +53,7 @@ def _that_apply(report: Report, filters: Filters) -> Filters:
     )
 
 
-def _calls(connection: duckdb.DuckDBPyConnection, filters: Filters) -> list[dict[str, Any]]:
-    set_filters(connection, filters)
-    columns, rows = fetch(connection, _CALLS)
+def _calls(connection: duckdb.DuckDBPyConnection, filters: Filters, prices: Prices | None) -> list[dict[str, Any]]:
+    with showing(connection, filters, prices):
+        columns, rows = fetch(connection, _CALLS)
     return [waterfall(dict(zip(columns, row, strict=True))) for row in rows]

@@ -1,6 +1,7 @@
-"""The command line: the group of commands, and the one place where an error becomes a message and an exit code.
+"""The command line: the group of commands, and the only place where an error becomes a message and an exit code.
 
-A command parses, makes one call and prints one thing; it imports what is heavy only when it runs.
+A command parses its options, makes one call and prints the result. It imports heavy modules only when it runs, so that
+`tapeline --help` is fast.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # The reader of our output, `head` for one, has seen enough; click would call it a failure, and the
-            # interpreter must not try to flush again.
+            # The reader of the output, `head` for example, has closed it. That is not a failure, and the interpreter
+            # must not try to flush the output again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitCode.OK
 
@@ -48,8 +49,8 @@ def tapeline() -> None:
 
     \b
     tapeline demo                        see it work, without network or key
-    tapeline record -- python my_app.py  record what a program says
-    tapeline report                      what was recorded
+    tapeline record -- python my_app.py  record the requests of a program
+    tapeline report                      see what was recorded
     """
 
 
@@ -61,11 +62,11 @@ for command in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; gives the exit code."""
+    """Run a command line, and return the exit code."""
     try:
         code = tapeline.main(arguments, prog_name="tapeline", standalone_mode=False)
     except TapelineError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return error.exit_code
     except click.ClickException as error:
         error.show()
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     from ..wire.terminal_text import one_line
 
     click.echo(f"Error: {one_line(message)}", err=True)

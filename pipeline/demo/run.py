@@ -63,8 +63,8 @@ def _comparison(sent: list[SentResponse], recorded: tuple[int, int | None]) -> s
     calls, tokens = recorded
     reported = sum(map(_reported_tokens, sent))
     return (
-        f"The provider counted {len(sent):,} calls and reported {reported:,} completion tokens in whole answers.\n"
-        f"Recorded are          {calls:,} calls and          {tokens or 0:,} completion tokens in whole answers.\n"
+        f"The provider counted {len(sent):,} calls and reported {reported:,} completion tokens in complete responses.\n"
+        f"The recording has    {calls:,} calls and          {tokens or 0:,} completion tokens in complete responses.\n"
     )
 
 

@@ -36,7 +36,7 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Replay:
-    """A wish to send the requests of `run` (which may contain `*`) again, to `upstream`, recorded as `new_run`."""
+    """Which requests to send again (`run` may contain `*`), to which upstream, recorded as which run, and how."""
 
     run: str
     upstream: str
@@ -85,10 +85,29 @@ def send(directory: DataDirectory, replay: Replay, plan: ReplayPlan, key: str | 
         yield from send_all(plan, replay.target(address, key), concurrency=replay.concurrency, speed=replay.speed)
 
 
+@dataclass
+class Progress:
+    """What is known of a replay while it runs."""
+
+    attempts: int = 0
+    #: Why the last request without a response has none.
+    problem: str = ""
+
+    def add(self, sent: SentRequest) -> None:
+        """Count a request that has ended."""
+        self.attempts += sent.attempts
+        self.problem = sent.problem or self.problem
+
+
 def count_unanswered(connection: duckdb.DuckDBPyConnection, replay: Replay, plan: ReplayPlan) -> int:
     """Count the planned requests that have no response in the new recording."""
     answered = answered_marks(_recorded(connection, replay.new_run))
     return sum(request.mark not in answered for request in plan.requests)
+
+
+def resume_hint(replay: Replay) -> str:
+    """Return how to continue a replay that did not get all responses."""
+    return f"To send the unanswered requests again, repeat the command with --run {replay.new_run} --resume."
 
 
 def wait_until_recorded(directory: DataDirectory, run: str) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 from ..apis.registry import api_of
 from ..apis.rows import ExchangeRow, WarehouseRow
+from ..errors import UsageError
 from ..warehouse.exchanges import content_ids
 from ..wire.base64_payloads import payload_ids
-from ..wire.json_text import JsonObject, content_hash, dumps, loads
+from ..wire.json_text import NOT_JSON, JsonObject, content_hash, dumps, loads
 
 #: Recorded headers that change the response. The replay sends its own headers for authorization, client and framing.
 REPLAYED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "http-referer", "openai-beta", "x-title")
@@ -23,6 +24,8 @@ REPLAYED_HEADERS = ("accept", "anthropic-beta", "anthropic-version", "http-refer
 MARK_HEADER = "x-client-request-id"
 #: Statuses that mean: the server did not process the request, and it may be sent again.
 RETRIED_STATUSES = frozenset((429, 502, 503, 504))
+#: Refused requests that are named one by one.
+MOST_NAMED = 20
 # Outcomes of requests that were cut off before they were answered.
 _UNANSWERED = frozenset(("client_aborted", "recorder_stopped", "unreachable"))
 _MARK = re.compile(r"tapeline-([0-9a-f]{8})-.+")
@@ -70,9 +73,30 @@ class ReplayPlan:
         request = api_of(planned.row).rebuild_request(planned.row, self._content)
         return dumps(request | self.changes).encode()
 
+    def not_sent(self) -> list[str]:
+        """Return a line for each request that is not sent, up to `MOST_NAMED`, and the number of the rest."""
+        lines = [f"Not sent: {refused.exchange_id}: {refused.reason}." for refused in self.refused[:MOST_NAMED]]
+        if (more := len(self.refused) - MOST_NAMED) > 0:
+            lines.append(f"Not sent: {more:,} more.")
+        if self.repeated:
+            lines.append(f"Not sent: {self.repeated:,} that the server did not process and the client sent again.")
+        return lines
+
     def _content(self, content_id: str) -> Any:
         json = self.contents.get(content_id)
         return None if json is None else loads(json)
+
+
+def read_changes(model: str | None, settings: Iterable[str]) -> JsonObject:
+    """Read the parameters to change from NAME=VALUE texts; a value that is not JSON is a text. Raises UsageError."""
+    changes: JsonObject = {} if model is None else {"model": model}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--set {setting!r} is not NAME=VALUE, such as temperature=0.")
+        value = loads(text)
+        changes[name] = text if value is NOT_JSON else value
+    return changes
 
 
 def plan_replay(

@@ -1,4 +1,4 @@
-"""That the bench is right: both ends of its traffic understand each other, and ratios are what they say."""
+"""The benchmark itself: both ends of its traffic understand each other, and its ratios are right."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def test_a_ratio_is_the_median_of_pairs() -> None:
     assert figures.meets(1.3, "<= 1.2") is False
 
 
-def test_made_exchanges_load_and_are_as_many_as_asked(tmp_path: Path) -> None:
+def test_generated_exchanges_load_in_the_requested_number(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.create()
     made.make(data, 300, with_content=True, days=3)
     assert database.load(data).exchanges == 300
     with database.querying(data) as connection:
-        found = connection.execute("SELECT count(DISTINCT exchange_id), max(message_count) FROM exchanges").fetchone()
+        counts = connection.execute("SELECT count(DISTINCT exchange_id), max(message_count) FROM exchanges").fetchone()
         unknown = connection.execute("SELECT count(*) FROM messages WHERE text IS NULL").fetchone()
-    assert found == (300, 39)
+    assert counts == (300, 39)
     assert unknown == (0,)
 
 
-def test_queries_by_hand_are_for_reports_and_run(tmp_path: Path) -> None:
+def test_handwritten_queries_belong_to_reports_and_run(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.create()
     made.make(data, 300, with_content=False, days=1)
@@ -58,7 +58,7 @@ def test_queries_by_hand_are_for_reports_and_run(tmp_path: Path) -> None:
         assert all(connection.execute(sql).fetchall() for sql in querying.BY_HAND.values())
 
 
-def test_a_made_journal_is_sealed_whole(tmp_path: Path) -> None:
+def test_a_generated_journal_is_sealed_completely(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     storing.write_journal(data, 5, 50)
     sealed = seal(data)

@@ -1,4 +1,4 @@
-"""The command line's promises: what goes to stdout, what to stderr, and the exit code."""
+"""The command line: its output on stdout and stderr, and its exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.processes.recorder import TAPELINE, clean_environment, tapeli
 
 @pytest.fixture
 def recorded(data: Path) -> Path:
-    """A data directory with three exchanges of two models in run-1."""
+    """Return a data directory with three exchanges of two models in run-1."""
     long = MadeUp(content="Longer", model="gpt-4.1", text="Cut", finish_reason="length", usage=None)
     make_journal(data, [MadeUp(), MadeUp(content="Again", started_at_us=NOON_US + 1000), long])
     return data
@@ -39,14 +39,14 @@ WRONG = {
     "an unknown format": (["report", "usage", "--format", "xml"], "xml"),
     "an unknown report": (["report", "nonsense"], "nonsense"),
     "an unknown run": (["report", "usage", "--run", "nonsense"], "run-1"),
-    "a time that is none": (["report", "usage", "--since", "yesterday"], "yesterday"),
-    "an exchange that is not there": (["show", "ffffffff"], "ffffffff"),
+    "a time that cannot be read": (["report", "usage", "--since", "yesterday"], "yesterday"),
+    "an unknown exchange": (["show", "ffffffff"], "ffffffff"),
     "SQL that does not parse": (["sql", "SELEKT 1"], "SELEKT"),
     "SQL that would write": (["sql", "DELETE FROM stored.exchanges"], "read-only"),
-    "a mode that is none": (["record", "--mode", "sideways"], "sideways"),
-    "an upstream that is no URL": (["record", "--upstream", "ftp://x"], "ftp://x"),
+    "an unknown mode": (["record", "--mode", "sideways"], "sideways"),
+    "an upstream that is not a URL": (["record", "--upstream", "ftp://x"], "ftp://x"),
     "a port for two modes": (["record", "-p", "1234", "--mode", "regular", "--mode", "socks5"], "1234"),
-    "a command that is not there": (["record", "--", "no-such-command"], "no-such-command"),
+    "an unknown program": (["record", "--", "no-such-command"], "no-such-command"),
     "an unknown mitmproxy option": (["record", "--set", "nonsense=1", "--", "true"], "nonsense"),
 }
 
@@ -59,7 +59,7 @@ def test_wrong_use_gets_one_clear_line_and_exit_code_2(recorded: Path, name: str
     assert_one_clear_line(run(command, "--data", recorded, *rest), 2, word)
 
 
-def test_a_data_directory_that_is_not_there_is_named(data: Path) -> None:
+def test_a_missing_data_directory_is_named(data: Path) -> None:
     for command in ("report", "load"):
         assert_one_clear_line(tapeline_here(command, "--data", data), 2, str(data), "--data")
 
@@ -72,8 +72,8 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_busy_port_is_named(data: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
         result = tapeline("record", "--data", data, "-p", str(port), "--", "true")
     assert_one_clear_line(result, 2, str(port))
 
@@ -88,7 +88,7 @@ def test_a_report_without_a_name_lists_the_reports_and_shows_an_overview(recorde
     assert "3 calls from 2026-11-21 10:00" in result.stdout
 
 
-def test_json_is_whole_and_stable(recorded: Path) -> None:
+def test_json_is_complete_and_stable(recorded: Path) -> None:
     document = json.loads(tapeline_here("report", "usage", "--data", recorded, "--format", "json").stdout)
     assert list(document) == ["report", "filters", "params", "coverage", "rows"]
     assert document["coverage"]["usage_reported"] == 2
@@ -118,7 +118,7 @@ def test_json_is_whole_and_stable(recorded: Path) -> None:
     ]
 
 
-def test_filters_reach_the_figures(recorded: Path) -> None:
+def test_filters_select_the_calls(recorded: Path) -> None:
     def calls(*options: str) -> list[tuple[str, int]]:
         out = tapeline_here("report", "usage", "--data", recorded, "--format", "json", *options).stdout
         return [(row["model"], row["calls"]) for row in json.loads(out)["rows"]]
@@ -130,7 +130,7 @@ def test_filters_reach_the_figures(recorded: Path) -> None:
     assert calls("--provider", "'; DROP TABLE stored.exchanges; --") == []
 
 
-def test_only_the_star_stands_for_anything(data: Path) -> None:
+def test_only_the_star_is_a_wildcard(data: Path) -> None:
     names = ("claude-4[1m]", "claude-41", "claude-4m", "team\\model[?]", "teamXmodel?")
     make_journal(data, [MadeUp(model=name) for name in names])
 
@@ -145,7 +145,7 @@ def test_only_the_star_stands_for_anything(data: Path) -> None:
     assert models("team\\model[?]") == ["team\\model[?]"]
 
 
-def test_values_that_json_does_not_know_are_text(recorded: Path) -> None:
+def test_values_that_json_lacks_become_text(recorded: Path) -> None:
     sql = "SELECT INTERVAL 1 DAY AS i, 'nan'::DOUBLE AS n, ['-inf'::DOUBLE] AS f"
     out = tapeline_here("sql", sql, "--data", recorded, "--format", "json").stdout
     assert json.loads(out)["rows"] == [{"i": "1 day, 0:00:00", "n": "nan", "f": ["-inf"]}]
@@ -170,13 +170,13 @@ def test_output_goes_to_a_file_and_a_note_to_stderr(recorded: Path, tmp_path: Pa
     assert target.read_text().startswith("day,model,")
 
 
-def test_a_page_of_nothing_says_so(recorded: Path) -> None:
+def test_a_page_without_calls_says_so(recorded: Path) -> None:
     shown = tapeline_here("report", "--data", recorded, "--format", "html", "--model", "nobody").stdout
     assert "No call matches; nothing known to be lost." in shown
     assert '<p class="filter"><b>model</b> nobody</p>' in shown
 
 
-def test_a_reader_who_has_seen_enough_is_no_failure(recorded: Path) -> None:
+def test_a_closed_pipe_is_not_a_failure(recorded: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [*TAPELINE, "report", "--data", str(recorded)]
@@ -185,7 +185,7 @@ def test_a_reader_who_has_seen_enough_is_no_failure(recorded: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_load_says_what_it_did(recorded: Path) -> None:
+def test_load_prints_what_it_did(recorded: Path) -> None:
     first = tapeline_here("load", "--data", recorded)
     assert first.stdout.splitlines() == [
         "sealed: 3 exchanges in 1 batches of 1 recorders",
@@ -207,17 +207,17 @@ def test_runs_tail_and_show(recorded: Path) -> None:
     assert document["response"]["usage"] == {"prompt_tokens": 3, "completion_tokens": 2}
 
 
-def test_doctor_says_why_answers_were_not_reassembled_without_loss(data: Path) -> None:
+def test_doctor_names_the_reassembly_problems(data: Path) -> None:
     broken = [MadeUp(body=f"data: {{}}\n\ndata: {text}\n\n".encode()) for text in ("[1]", "[2]", "3")]
     make_journal(data, [MadeUp(), *broken])
     tapeline_here("load", "--data", data)
     findings = json.loads(tapeline_here("doctor", "--json", "--data", data).stdout)
-    (told,) = (finding["state"] for finding in findings if finding["what"] == "reassembly")
-    assert told.startswith("3 exchanges: event # is not a JSON object (for one, `tapeline show ")
+    (state,) = (finding["state"] for finding in findings if finding["what"] == "reassembly")
+    assert state.startswith("3 exchanges: event # is not a JSON object (for one, `tapeline show ")
     assert {"4 loaded, 3 not reassembled without loss"} <= {finding["state"] for finding in findings}
 
 
-def test_doctor_says_how_things_are(recorded: Path) -> None:
+def test_doctor_prints_the_state_of_the_data_directory(recorded: Path) -> None:
     before = tapeline_here("doctor", "--data", recorded).stdout
     assert "stopped, 3 finished and 0 open exchanges to seal" in before
     tapeline_here("load", "--data", recorded)
@@ -231,7 +231,7 @@ def test_the_data_directory_comes_from_the_environment(recorded: Path) -> None:
     assert tapeline("runs", environment=clean_environment(TAPELINE_DATA=str(recorded))).returncode == 0
 
 
-def test_help_is_there_for_every_command() -> None:
+def test_every_command_has_help() -> None:
     listed = tapeline_here("--help").stdout
     for command in (
         "demo",

@@ -1,6 +1,6 @@
-"""What strangers wrote acts on nobody who reads it: on no terminal, in no spreadsheet, no Markdown page, no query.
+"""Hostile recorded text does nothing to its readers: terminals, spreadsheets, Markdown pages and queries.
 
-The journals are made up; `test_traffic_hostile.py` has what comes over a real wire.
+The journals are made up; `tests/traffic/test_hostile.py` sends hostile text over a real wire.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ pytestmark = pytest.mark.slow
 FORMATS = ("table", "json", "csv", "markdown")
 REPORTS = [report.name for report in all_reports()]
 
-# Sets the window's title, colours, clears the screen, writes to the clipboard, moves the cursor up, turns text around.
-ACTING = "\x1b]0;owned\x07\x1b[31mred\x9b2J\x1b]52;c;aGk=\x1b\\\r\x1b[A\x08\x7f\u202egnp.exe\u2066\u200f\u061c"
-ACTS = {*map(chr, (*range(9), *range(11, 32), *range(127, 160)))} | {
+# Sets the window's title and colours, clears the screen, writes to the clipboard, moves the cursor, reverses text.
+CONTROLS = "\x1b]0;owned\x07\x1b[31mred\x9b2J\x1b]52;c;aGk=\x1b\\\r\x1b[A\x08\x7f\u202egnp.exe\u2066\u200f\u061c"
+CONTROL_CHARACTERS = {*map(chr, (*range(9), *range(11, 32), *range(127, 160)))} | {
     *map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 }
 
 
 def everywhere(text: str) -> list[MadeUp]:
-    """Exchanges in which a text stands wherever a stranger can put one."""
+    """Return exchanges that have a text in every place that a client or a provider controls."""
     call = {"id": text, "type": text, "function": {"name": text, "arguments": text}}
     message = {"role": text, "content": text, "reasoning": text, "refusal": text, "tool_calls": [call], text: text}
     choice = {"index": 0, "message": message, "finish_reason": text, text: text}
@@ -50,7 +50,7 @@ def everywhere(text: str) -> list[MadeUp]:
     head = {"host": f"{text}.example", "path": f"/{text}", "run": text, "http_version": text}
     named = [["user-agent", text], ["x-request-id", text]]
 
-    def made(asked: Any, body: Any, status: int = 200, coding: str = "") -> MadeUp:
+    def exchange_of(asked: Any, body: Any, status: int = 200, coding: str = "") -> MadeUp:
         headers = [*named, ["content-encoding", coding]]
         return MadeUp(
             asked=as_bytes(asked),
@@ -62,12 +62,12 @@ def everywhere(text: str) -> list[MadeUp]:
         )
 
     exchanges = [
-        made(request, completion),
-        made(request, {"error": error}, status=400),
-        made({"messages": text}, f"data: {text}\n\ndata: {json.dumps({text: text})}\n\n"),
-        made(text, text),
-        made([text], {"choices": text}),
-        made(request, completion, coding=text),
+        exchange_of(request, completion),
+        exchange_of(request, {"error": error}, status=400),
+        exchange_of({"messages": text}, f"data: {text}\n\ndata: {json.dumps({text: text})}\n\n"),
+        exchange_of(text, text),
+        exchange_of([text], {"choices": text}),
+        exchange_of(request, completion, coding=text),
     ]
     for number, exchange in enumerate(exchanges):
         exchange.started_at_us += number
@@ -86,10 +86,10 @@ def ids(data: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def acting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording full of what acts on a terminal."""
-    name = ACTING.replace("\\", "")
+    """Return a recording full of control sequences."""
+    name = CONTROLS.replace("\\", "")
     data = tmp_path_factory.mktemp("acting") / name
-    make_journal(data, everywhere(ACTING), run=ACTING)
+    make_journal(data, everywhere(CONTROLS), run=CONTROLS)
     tapeline_here("load", "--data", data)
     DataDirectory(data).journal(name).write_bytes(b"no journal" * 100)
     return data
@@ -101,40 +101,40 @@ COMMANDS = [
     ["tail", "--no-follow"],
     ["report"],
     ["report", "usage", "--run", "nonsense"],
-    ["sql", f"SELECT 1 AS {ACTING}"],
-    *(["runs", "--format", form] for form in FORMATS if form != "csv"),
-    *(["sql", "SELECT * FROM exchanges", "--format", form] for form in FORMATS if form != "csv"),
-    *(["sql", f'SELECT model AS "{ACTING}" FROM exchanges', "--format", form] for form in FORMATS if form != "csv"),
-    *(["report", name, "--format", form] for name in REPORTS for form in FORMATS if form != "csv"),
+    ["sql", f"SELECT 1 AS {CONTROLS}"],
+    *(["runs", "--format", name] for name in FORMATS if name != "csv"),
+    *(["sql", "SELECT * FROM exchanges", "--format", name] for name in FORMATS if name != "csv"),
+    *(["sql", f'SELECT model AS "{CONTROLS}" FROM exchanges', "--format", name] for name in FORMATS if name != "csv"),
+    *(["report", name, "--format", name] for name in REPORTS for name in FORMATS if name != "csv"),
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command).encode("unicode_escape").decode())
-def test_nothing_acts_on_the_terminal(acting: Path, command: list[str]) -> None:
+def test_no_command_prints_control_characters(acting: Path, command: list[str]) -> None:
     result = tapeline_here(*command, "--data", acting)
-    assert ACTS & set(result.stdout + result.stderr) == set()
+    assert CONTROL_CHARACTERS & set(result.stdout + result.stderr) == set()
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_nothing_of_an_exchange_acts_on_the_terminal(acting: Path, options: list[str]) -> None:
-    found = ids(acting)
-    assert len(found) == len(everywhere(""))
-    for exchange_id in found:
+def test_show_prints_no_control_characters(acting: Path, options: list[str]) -> None:
+    exchange_ids = ids(acting)
+    assert len(exchange_ids) == len(everywhere(""))
+    for exchange_id in exchange_ids:
         out = tapeline_here("show", exchange_id, *options, "--data", acting).stdout
         assert re.search(r"\\(x1b|u001b)\[31mred\\(x9b|u009b)2J", out)
-        assert ACTS & set(out) == set()
+        assert CONTROL_CHARACTERS & set(out) == set()
 
 
-def test_json_means_what_was_said(acting: Path) -> None:
+def test_json_holds_the_original_text(acting: Path) -> None:
     first = shown(acting, ids(acting)[0])
-    assert first["request"]["model"] == ACTING
-    assert first["response"]["choices"][0]["message"]["content"] == ACTING
-    assert query(acting, "SELECT DISTINCT run FROM exchanges") == [{"run": ACTING}]
+    assert first["request"]["model"] == CONTROLS
+    assert first["response"]["choices"][0]["message"]["content"] == CONTROLS
+    assert query(acting, "SELECT DISTINCT run FROM exchanges") == [{"run": CONTROLS}]
 
 
-def test_csv_is_made_visible_on_a_terminal_alone(acting: Path) -> None:
+def test_csv_is_escaped_only_on_a_terminal(acting: Path) -> None:
     arguments = ["sql", "SELECT DISTINCT run FROM exchanges", "--format", "csv", "--data", str(acting)]
-    assert list(csv.reader(StringIO(tapeline_here(*arguments).stdout, newline=""))) == [["run"], [ACTING]]
+    assert list(csv.reader(StringIO(tapeline_here(*arguments).stdout, newline=""))) == [["run"], [CONTROLS]]
     ours, terminal = pty.openpty()
     try:
         command = [*TAPELINE, *arguments]
@@ -144,23 +144,23 @@ def test_csv_is_made_visible_on_a_terminal_alone(acting: Path) -> None:
         os.close(terminal)
         os.close(ours)
     # The terminal's own line ends are \r\n.
-    assert ACTS & set(printed.replace("\r\n", "\n")) == set()
+    assert CONTROL_CHARACTERS & set(printed.replace("\r\n", "\n")) == set()
     assert "\\x1b[31mred" in printed
 
 
-def test_no_line_of_the_recorders_log_acts_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recorders_log_prints_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger()
     before = list(logger.handlers)
     log_to_stderr()
     try:
-        logger.warning("mitmproxy quotes %s\nas it likes", ACTING)
+        logger.warning("mitmproxy quotes %s\nas it likes", CONTROLS)
     finally:
         for handler in set(logger.handlers) - set(before):
             logger.removeHandler(handler)
-    said = capsys.readouterr().err
-    assert said.startswith("tapeline: mitmproxy quotes \\x1b")
-    assert said.count("\n") == 1
-    assert ACTS & set(said) == set()
+    printed = capsys.readouterr().err
+    assert printed.startswith("tapeline: mitmproxy quotes \\x1b")
+    assert printed.count("\n") == 1
+    assert CONTROL_CHARACTERS & set(printed) == set()
 
 
 FORGED = "Hi\nhow       status 200, complete\n\ntiming, ms\n  end               0.0\nanswer    finish reason stop"
@@ -170,7 +170,7 @@ HEADINGS = [
 ]
 
 
-def test_no_line_of_strangers_passes_for_one_of_ours(data: Path) -> None:
+def test_recorded_text_cannot_forge_a_line_of_show(data: Path) -> None:
     make_journal(data, everywhere(FORGED))
     for exchange_id in ids(data):
         lines = tapeline_here("show", exchange_id, "--data", data).stdout.splitlines()
@@ -181,7 +181,7 @@ def test_no_line_of_strangers_passes_for_one_of_ours(data: Path) -> None:
 
 
 @pytest.mark.parametrize("messages", [None, 5, "Hi", {"a": 1}])
-def test_messages_that_are_no_list_are_shown_as_they_are(data: Path, messages: Any) -> None:
+def test_messages_that_are_not_a_list_are_shown_as_they_are(data: Path, messages: Any) -> None:
     make_journal(data, [MadeUp(asked=json.dumps({"messages": messages}).encode())])
     (exchange_id,) = ids(data)
     out = tapeline_here("show", exchange_id, "--data", data).stdout
@@ -191,14 +191,14 @@ def test_messages_that_are_no_list_are_shown_as_they_are(data: Path, messages: A
 FORMULAS = [f"{start}1+1" for start in "=+-@\t\r\n＝＋－＠"]
 
 
-def test_a_spreadsheet_calculates_nothing(data: Path) -> None:
+def test_csv_has_no_formulas(data: Path) -> None:
     make_journal(data, [MadeUp(model=formula) for formula in FORMULAS])
     out = tapeline_here("report", "overview", "--data", data, "--format", "csv").stdout
     cells = [row[0] for row in csv.reader(StringIO(out, newline=""))][1:]
     assert sorted(cells) == sorted(f"'{formula}" for formula in FORMULAS)
 
 
-def test_a_heading_is_no_formula_and_a_figure_stays_one(data: Path) -> None:
+def test_a_csv_heading_is_not_a_formula_and_a_number_stays_a_number(data: Path) -> None:
     make_journal(data, [MadeUp()])
     sql = 'SELECT -1 AS "=1+1", -0.5 AS "@a", \'a=b\' AS text, [-1] AS list'
     out = tapeline_here("sql", sql, "--data", data, "--format", "csv").stdout
@@ -218,7 +218,7 @@ PAGE = (
 )
 
 
-def test_markdown_shows_what_was_said_and_does_nothing_of_it(data: Path) -> None:
+def test_markdown_shows_recorded_text_without_interpreting_it(data: Path) -> None:
     make_journal(data, [MadeUp(model=text) for text in PAGE])
     out = tapeline_here("report", "overview", "--data", data, "--format", "markdown").stdout
     html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(out)
@@ -251,43 +251,43 @@ def test_a_name_is_never_sql(data: Path) -> None:
     assert len(ids(data)) == len(INJECTIONS)
 
 
-NO_TEXT = os.fsdecode(b"a\xff")
+NOT_UTF8 = os.fsdecode(b"a\xff")
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ["report", "usage", "--run", NO_TEXT],
-        ["show", NO_TEXT],
-        ["sql", NO_TEXT],
-        ["record", "--run", NO_TEXT],
-        ["diff", NO_TEXT, "b"],
-        ["serve", NO_TEXT],
-        ["replay", NO_TEXT, "--upstream", "http://127.0.0.1:9/v1"],
-        ["replay", "a", "--upstream", "http://127.0.0.1:9/v1", "--run", NO_TEXT],
-        ["replay", "a", "--upstream", "http://127.0.0.1:9/v1", "--model", NO_TEXT],
+        ["report", "usage", "--run", NOT_UTF8],
+        ["show", NOT_UTF8],
+        ["sql", NOT_UTF8],
+        ["record", "--run", NOT_UTF8],
+        ["diff", NOT_UTF8, "b"],
+        ["serve", NOT_UTF8],
+        ["replay", NOT_UTF8, "--upstream", "http://127.0.0.1:9/v1"],
+        ["replay", "a", "--upstream", "http://127.0.0.1:9/v1", "--run", NOT_UTF8],
+        ["replay", "a", "--upstream", "http://127.0.0.1:9/v1", "--model", NOT_UTF8],
     ],
     ids=" ".join,
 )
-def test_what_is_no_text_is_refused_in_one_line(data: Path, command: list[str]) -> None:
+def test_an_argument_that_is_not_utf8_is_refused_in_one_line(data: Path, command: list[str]) -> None:
     result = tapeline_here(*command, "--data", data)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].endswith(r"'a\udcff' is no UTF-8.")
 
 
-def test_a_folder_whose_name_is_no_text_is_refused(data: Path) -> None:
-    result = tapeline_here("report", "--data", data / NO_TEXT)
+def test_a_folder_name_that_is_not_utf8_is_refused(data: Path) -> None:
+    result = tapeline_here("report", "--data", data / NOT_UTF8)
     assert result.returncode == 2
     assert "is no UTF-8" in result.stderr
 
 
-def test_counts_that_a_stranger_made_up_end_no_report(data: Path) -> None:
+def test_huge_token_counts_break_no_report(data: Path) -> None:
     most = 2**63 - 1
     names = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")
     usage: dict[str, Any] = dict.fromkeys(names, most) | {"prompt_tokens_details": {"cached_tokens": most}}
     messages = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hi."}]
-    goes_on = MadeUp(usage=usage, messages=[*messages, messages[0]], started_at_us=NOON_US + 1_000_000)
-    make_journal(data, [MadeUp(usage=usage), goes_on])
+    continuation = MadeUp(usage=usage, messages=[*messages, messages[0]], started_at_us=NOON_US + 1_000_000)
+    make_journal(data, [MadeUp(usage=usage), continuation])
     for name in REPORTS:
         options = ("--model", "openai/gpt-4o") if name == "what-if" else ()
         result = tapeline_here("report", name, "--data", data, "--format", "json", *options)

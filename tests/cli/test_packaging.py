@@ -1,4 +1,4 @@
-"""What is in the repository is what is installed, and what is installed is enough."""
+"""Packaging: the wheel holds the three folders, the lock every dependency, and imports are light where they must be."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tracked() -> list[str]:
-    """Files of the work tree that git knows or would add."""
+    """Return the files of the work tree that git tracks or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
@@ -47,7 +47,7 @@ def test_the_wheel_holds_every_file_of_the_three_folders_and_nothing_else(wheel:
     assert present == expected
 
 
-def test_no_host_of_a_registry_stands_in_the_lock() -> None:
+def test_the_lock_names_no_host_of_a_registry() -> None:
     assert "://" not in (ROOT / "requirements.lock").read_text()
 
 
@@ -71,7 +71,7 @@ def test_help_imports_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["duckdb", "polars", "click", "tapeline.pipeline"])
-def test_the_recorder_imports_nothing_that_mitmproxy_lacks(module: str) -> None:
+def test_the_recorder_imports_only_what_mitmproxy_has(module: str) -> None:
     code = f"import sys; import tapeline.addons.recorder; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

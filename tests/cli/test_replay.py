@@ -1,4 +1,4 @@
-"""`tapeline replay`: recorded requests go out again, as they were, and their answers are a recording of their own."""
+"""`tapeline replay`: recorded requests are sent again as they were, and the responses make a new recording."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.message import Message
-from email.utils import format_datetime
-from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tapeline.pipeline.playback.sender import MAX_ATTEMPTS, requested_wait
-from tests.support.clients.wire import DONE, FINISH, event
+from tapeline.pipeline.playback.sender import MAX_ATTEMPTS
 from tests.support.journals.journals import NOON_US, MadeUp, make_journal
 from tests.support.processes.recorder import TAPELINE as TAPELINE_COMMAND
 from tests.support.processes.recorder import RunningRecorder, clean_environment, query, tapeline, tapeline_here
+from tests.support.servers.echo import EchoProvider
 from tests.support.servers.scripted import Conversation, ScriptedServer
 
 pytestmark = pytest.mark.slow
@@ -32,52 +28,8 @@ IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 8).decod
 COUNT, CONCURRENCY = 1000, 16
 
 
-class Provider(ScriptedServer):
-    """Answers with what it was asked; every so-many-th request it refuses at first. It notes what came."""
-
-    def __init__(self, refuse_each: int = 0, **patience: str) -> None:
-        super().__init__(self._answer)
-        self.asked: list[dict[str, Any]] = []
-        self.headers: list[Message] = []
-        self.statuses: Counter[tuple[str, int]] = Counter()
-        self.times: dict[str, list[float]] = {}
-        self._refuse_each = refuse_each
-        self._patience = patience
-        self._seen: set[str] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def base(self) -> str:
-        return f"{self.url}/v1"
-
-    def answered(self) -> int:
-        with self._lock:
-            return sum(count for (_, status), count in self.statuses.items() if status == 200)
-
-    def _answer(self, conversation: Conversation) -> None:
-        body = json.loads(conversation.read_body())
-        text = json.dumps(body["messages"][-1]["content"])
-        with self._lock:
-            self.asked.append(body)
-            self.headers.append(conversation.headers)
-            self.times.setdefault(text, []).append(time.monotonic())
-            is_new = text not in self._seen
-            self._seen.add(text)
-            refused = bool(self._refuse_each) and is_new and len(self._seen) % self._refuse_each == 0
-            self.statuses[text, 429 if refused else 200] += 1
-        if refused:
-            conversation.answer(b'{"error": {"message": "slowly"}}', status=429, **self._patience)
-        elif body.get("stream"):
-            conversation.start()
-            for part in (event("Hel"), event("lo"), FINISH, DONE):
-                conversation.send(part)
-            conversation.end()
-        else:
-            conversation.answer(MadeUp(text=f"You said {text}", model=body["model"]).response)
-
-
 def replay(data: Path, run: str, upstream: str, *options: str, key: str = "sk-test-key") -> list[str]:
-    """Replay to a good end; gives the lines of stderr."""
+    """Replay successfully, and return the lines of stderr."""
     result = tapeline(
         "replay", run, "--upstream", upstream, "--data", data, *options, environment=environment(key), timeout=100
     )
@@ -97,12 +49,9 @@ def made_up(count: int) -> list[MadeUp]:
     return [MadeUp(content=f"Question {number}", started_at_us=NOON_US + number * 1000) for number in range(count)]
 
 
-# What is sent.
-
-
-def test_requests_go_out_as_they_were_and_are_recorded_anew(data: Path) -> None:
+def test_requests_are_sent_as_they_were_and_recorded_again(data: Path) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": IMAGE}}]
-    with Provider() as provider:
+    with EchoProvider() as provider:
         with RunningRecorder(data, "--run", "before", "--upstream", provider.url) as recorder:
             for body in (
                 {
@@ -119,10 +68,10 @@ def test_requests_go_out_as_they_were_and_are_recorded_anew(data: Path) -> None:
                     capture_output=True,
                     check=True,
                 )
-        sent = list(provider.asked)
-        provider.asked.clear()
+        sent = list(provider.requests)
+        provider.requests.clear()
         replay(data, "before", provider.base, "--run", "after", "--concurrency", "1")
-        assert provider.asked == sent
+        assert provider.requests == sent
         assert provider.headers[-1]["Authorization"] == "Bearer sk-test-key"
         assert provider.headers[-1]["OpenAI-Beta"] == "x"
     before, after = rows_of(data, "before"), rows_of(data, "after")
@@ -142,14 +91,14 @@ def test_requests_go_out_as_they_were_and_are_recorded_anew(data: Path) -> None:
         assert one["exchange_id"] in mark["value"]
 
 
-def test_parameters_are_changed_and_all_is_repeated(data: Path) -> None:
+def test_parameters_are_changed_and_requests_repeated(data: Path) -> None:
     make_journal(data, made_up(2), run="before")
-    with Provider() as provider:
+    with EchoProvider() as provider:
         options = ("--model", "other", "--set", "temperature=0", "--set", "user=me", "--set", 'stop=["x"]')
         replay(data, "before", provider.base, "--run", "after", "--repeat", "3", "--concurrency", "1", *options)
     changed = {"model": "other", "temperature": 0, "user": "me", "stop": ["x"]}
-    assert all(body.items() >= changed.items() for body in provider.asked)
-    contents = [body["messages"][0]["content"] for body in provider.asked]
+    assert all(body.items() >= changed.items() for body in provider.requests)
+    contents = [body["messages"][0]["content"] for body in provider.requests]
     assert contents == ["Question 0", "Question 1"] * 3
     assert len(rows_of(data, "after")) == 6
 
@@ -157,15 +106,15 @@ def test_parameters_are_changed_and_all_is_repeated(data: Path) -> None:
 def test_the_recorded_timing_is_kept(data: Path) -> None:
     pauses = [MadeUp(content=str(number), started_at_us=NOON_US + number * 4_000_000) for number in range(3)]
     make_journal(data, pauses, run="before")
-    with Provider() as provider:
+    with EchoProvider() as provider:
         replay(data, "before", provider.base, "--run", "after", "--speed", "10")
     first, second, third = (provider.times[json.dumps(str(number))][0] for number in range(3))
-    # Ten times as fast as four seconds; how much later is the machine's business.
+    # A tenth of four seconds; a loaded machine may take longer.
     assert second - first > 0.3
     assert third - first > 0.7
 
 
-def test_what_is_not_whole_is_refused_by_name(data: Path) -> None:
+def test_incomplete_requests_are_refused_by_name(data: Path) -> None:
     secret = "Use ghp_" + "a1B2" * 9
     make_journal(data, [MadeUp(), MadeUp(content=secret)], "recorder-1", "before")
     make_journal(data, [MadeUp(content="Kept nowhere")], "recorder-2", "before", content="none")
@@ -173,14 +122,14 @@ def test_what_is_not_whole_is_refused_by_name(data: Path) -> None:
         data,
         "SELECT exchange_id FROM exchanges WHERE request_redactions > 0 OR NOT content_kept ORDER BY content_kept DESC",
     )
-    with Provider() as provider:
-        said = replay(data, "before", provider.base, "--run", "after")
-        assert [body["messages"][0]["content"] for body in provider.asked] == ["Hello!"]
-    assert f"Not sent: {redacted['exchange_id']}: names stand for credentials in it, 1 times." in said
-    assert f"Not sent: {withheld['exchange_id']}: it was recorded without content." in said
+    with EchoProvider() as provider:
+        output = replay(data, "before", provider.base, "--run", "after")
+        assert [body["messages"][0]["content"] for body in provider.requests] == ["Hello!"]
+    assert f"Not sent: {redacted['exchange_id']}: names stand for credentials in it, 1 times." in output
+    assert f"Not sent: {withheld['exchange_id']}: it was recorded without content." in output
 
 
-def test_content_that_is_lost_is_missed(data: Path) -> None:
+def test_a_request_with_lost_content_is_refused(data: Path) -> None:
     make_journal(data, [MadeUp()], run="before")
     query(data, "SELECT 1 AS one")
     for path in (data / "content").rglob("*.parquet"):
@@ -191,15 +140,15 @@ def test_content_that_is_lost_is_missed(data: Path) -> None:
     assert "messages or tools of it are not in the dataset" in result.stderr
 
 
-def test_requests_that_were_made_again_go_out_once(data: Path) -> None:
-    with Provider(refuse_each=1, retry_after_ms="0") as provider:
+def test_a_request_that_the_client_repeated_is_sent_once(data: Path) -> None:
+    with EchoProvider(refuse_each=1, retry_after_ms="0") as provider:
         make_journal(data, made_up(1), run="before")
         replay(data, "before", provider.base, "--run", "limited")
         assert [row["status_code"] for row in rows_of(data, "limited")] == [429, 200]
-        provider.asked.clear()
-        said = replay(data, "limited", provider.base, "--run", "after")
-    assert len(provider.asked) == 1
-    assert "Not sent: 1 that the server did not take on and that were made again." in said
+        provider.requests.clear()
+        output = replay(data, "limited", provider.base, "--run", "after")
+    assert len(provider.requests) == 1
+    assert "Not sent: 1 that the server did not process and the client sent again." in output
 
 
 def test_a_dry_run_sends_nothing_and_counts(data: Path) -> None:
@@ -218,7 +167,7 @@ def test_a_dry_run_sends_nothing_and_counts(data: Path) -> None:
     result = tapeline_here(*arguments, "--format", "json")
     assert result.returncode == 0, result.stderr
     columns = ("model", "requests", "prompt_tokens", "completion_tokens", "usage_reported_by", "cost_usd", "priced")
-    # 15 cents for a million tokens asked, 60 for a million answered.
+    # 15 cents for a million prompt tokens, 60 for a million completion tokens.
     assert [tuple(row[name] for name in columns) for row in json.loads(result.stdout)["rows"]] == [
         ("b", 2, None, None, 0, None, 0),
         ("gpt-4o-mini", 6, 18, 12, 6, pytest.approx(18 * 0.15e-6 + 12 * 0.60e-6), 6),
@@ -236,7 +185,7 @@ def test_a_dry_run_sends_nothing_and_counts(data: Path) -> None:
 def test_the_key_is_in_no_file(data: Path) -> None:
     make_journal(data, made_up(1), run="before")
     key = "sk-" + "0123456789abcdef" * 2
-    with Provider() as provider:
+    with EchoProvider() as provider:
         replay(data, "before", provider.base, "--run", "after", key=key)
         assert provider.headers[-1]["Authorization"] == f"Bearer {key}"
     assert not [path for path in data.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
@@ -247,62 +196,35 @@ def test_the_key_is_in_no_file(data: Path) -> None:
     [
         (["--run", "before"], "into itself"),
         (["--resume"], "--resume needs --run"),
-        (["--run", "taken"], "go on with it by --resume"),
-        (["--set", "temperature"], "is no NAME=VALUE"),
+        (["--run", "existing"], "continue it with --resume"),
+        (["--set", "temperature"], "is not NAME=VALUE"),
         (["--upstream", "ftp://x"], "is no http or https URL"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(data: Path, options: list[str], word: str) -> None:
+def test_wrong_use_gets_an_error_of_one_line(data: Path, options: list[str], word: str) -> None:
     make_journal(data, made_up(1), "recorder-1", "before")
-    make_journal(data, made_up(1), "recorder-2", "taken")
+    make_journal(data, made_up(1), "recorder-2", "existing")
     result = tapeline_here("replay", "before", "--upstream", "http://127.0.0.1:9/v1", "--data", data, *options)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert word in line
 
 
-# Patience.
-
-NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"Retry-After": "2"}, 2.0),
-        ({"Retry-After": "0.5"}, 0.5),
-        ({"Retry-After": format_datetime(NOW.replace(second=30), usegmt=True)}, 30.0),
-        ({"Retry-After": format_datetime(NOW.replace(year=2025), usegmt=True)}, 0.0),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "nan"}, 0.0),
-        ({"Retry-After": "-1"}, 0.0),
-        ({"retry-after-ms": "250", "Retry-After": "9"}, 0.25),
-        ({"x-should-retry": "false", "Retry-After": "1"}, float("inf")),
-    ],
-)
-def test_servers_say_when_they_want_to_be_asked_again(headers: dict[str, str], seconds: float | None) -> None:
-    message = HTTPMessage()
-    for name, value in headers.items():
-        message[name] = value
-    assert requested_wait(message, NOW) == seconds
-
-
-def test_a_server_is_left_alone_for_as_long_as_it_asks(data: Path) -> None:
+def test_a_retry_waits_as_long_as_the_server_asks(data: Path) -> None:
     make_journal(data, made_up(2), run="before")
-    with Provider(refuse_each=2, Retry_After="1") as provider:
+    with EchoProvider(refuse_each=2, Retry_After="1") as provider:
         replay(data, "before", provider.base, "--run", "after", "--concurrency", "1")
     refused, again = provider.times[json.dumps("Question 1")]
     assert again - refused >= 1.0
     assert len(provider.times[json.dumps("Question 0")]) == 1
 
 
-def test_who_answers_nothing_is_not_asked_without_end(data: Path) -> None:
+def test_a_server_that_answers_nothing_is_given_up(data: Path) -> None:
     make_journal(data, made_up(20), run="before")
 
     def refuse(conversation: Conversation) -> None:
         conversation.read_body()
-        # Who gives up leaves, be it within an answer.
+        # The client may give up and leave in the middle of a response.
         with suppress(OSError):
             conversation.answer(b"{}", status=503, Retry_After="0")
 
@@ -312,7 +234,7 @@ def test_who_answers_nothing_is_not_asked_without_end(data: Path) -> None:
     assert result.returncode == 4, result.stderr
     assert "20 are not (status 503 Service Unavailable)." in result.stderr
     assert len(rows_of(data, "after")) < 20 * MAX_ATTEMPTS
-    with Provider() as provider:
+    with EchoProvider() as provider:
         replay(data, "before", provider.base, "--run", "after", "--resume")
         assert provider.answered() == 20
         replay(data, "before", provider.base, "--run", "after", "--resume")
@@ -321,9 +243,9 @@ def test_who_answers_nothing_is_not_asked_without_end(data: Path) -> None:
     assert (other.returncode, "was sent with other changes" in other.stderr) == (2, True), other.stderr
 
 
-def test_a_thousand_requests_end_each_once_though_it_is_killed_in_between(data: Path) -> None:
+def test_a_thousand_requests_are_answered_once_each_although_the_replay_is_killed(data: Path) -> None:
     make_journal(data, made_up(COUNT), run="before")
-    with Provider(refuse_each=3, retry_after_ms="20") as provider:
+    with EchoProvider(refuse_each=3, retry_after_ms="20") as provider:
         command = [*TAPELINE_COMMAND, "replay", "before", "--upstream", provider.base, "--data", str(data)]
         command += ["--run", "after", "--concurrency", str(CONCURRENCY)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as killed:
@@ -335,8 +257,8 @@ def test_a_thousand_requests_end_each_once_though_it_is_killed_in_between(data: 
             killed.kill()
         before = provider.answered()
         assert before < COUNT
-        said = replay(data, "before", provider.base, "--run", "after", "--concurrency", str(CONCURRENCY), "--resume")
-        # What was under way when it was killed may have been answered without anybody left to hear it.
+        output = replay(data, "before", provider.base, "--run", "after", "--concurrency", str(CONCURRENCY), "--resume")
+        # Requests that were running when the replay was killed may have been answered without being recorded.
         assert COUNT <= provider.answered() <= COUNT + CONCURRENCY
         refused = {text for text, status in provider.statuses if status == 429}
     assert len(refused) == COUNT // 3
@@ -348,17 +270,17 @@ def test_a_thousand_requests_end_each_once_though_it_is_killed_in_between(data: 
         )
     )
     assert answered == {f'You said "Question {number}"': 1 for number in range(COUNT)}
-    assert any(line.endswith("attempts.") for line in said)
+    assert any(line.endswith("attempts.") for line in output)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_the_recorder_ends_with_it_and_keeps_what_it_heard(data: Path, number: signal.Signals) -> None:
+def test_the_recorder_ends_with_the_replay_and_keeps_what_it_recorded(data: Path, number: signal.Signals) -> None:
     make_journal(data, made_up(1), run="before")
-    asked = threading.Event()
+    is_requested = threading.Event()
 
     def keep_waiting(conversation: Conversation) -> None:
         conversation.read_body()
-        asked.set()
+        is_requested.set()
         conversation.wait_for_hang_up()
 
     with ScriptedServer(keep_waiting) as server:
@@ -374,12 +296,12 @@ def test_the_recorder_ends_with_it_and_keeps_what_it_heard(data: Path, number: s
             "after",
         ]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as killed:
-            assert asked.wait(30)
+            assert is_requested.wait(30)
             killed.send_signal(number)
-    with Provider() as provider:
+    with EchoProvider() as provider:
         replay(data, "before", provider.base, "--run", "after", "--resume")
     first, second = (row["outcome"] for row in rows_of(data, "after"))
-    # The recorder hears of both at once: that its client has hung up, and that it is to end.
+    # The recorder notices two things at the same time: its client has hung up, and it has to end.
     assert first in ("client_aborted", "recorder_stopped")
     assert second == "complete"
     assert list((data / "journal").glob("*.sqlite")) == []

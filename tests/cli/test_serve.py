@@ -1,4 +1,4 @@
-"""`tapeline serve` over real sockets: clients are told again what was recorded."""
+"""`tapeline serve` over real sockets: clients get the recorded responses again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN = "run-1"
 
 
 def server_of(data: Path, run: str = RUN, **options: Any) -> RecordingServer:
-    """A server in this process, at its fastest."""
+    """Return a server in this process that does not wait."""
     directory = DataDirectory(data)
     seal(directory)
     database.load(directory)
@@ -47,7 +47,7 @@ def streamed(*events: bytes, **more: Any) -> MadeUp:
     return MadeUp(body=b"".join(events), **more)
 
 
-# The acceptance: what is recorded from the server is what it was made from.
+# A recording made through the server equals the recording that it serves.
 
 SAME_COLUMNS = """
   host, path, request_fingerprint, outcome, status_code, streamed, error_raw, response_text, usage_raw,
@@ -66,7 +66,7 @@ def test_a_recording_of_the_server_is_the_recording_that_it_serves(data: Path) -
         RunningRecorder(data, "--run", "after", "--mode", f"upstream:{served.url}") as recorder,
     ):
         run_workload(WORKLOAD, proxy=recorder.address, provider_url=served.url, concurrency=1)
-    assert "0 requests were not in the recording" in served.said
+    assert "0 requests were not in the recording" in served.output
     before, after = (
         query(data, f"SELECT {SAME_COLUMNS} FROM exchanges WHERE run = '{run}' ORDER BY started_at, exchange_id")
         for run in ("before", "after")
@@ -74,7 +74,7 @@ def test_a_recording_of_the_server_is_the_recording_that_it_serves(data: Path) -
     assert len(before) == len(after) == len(WORKLOAD)
     leaving = sum(call.hang_up_after_events is not None for call in WORKLOAD)
     for one, other in zip(before, after, strict=True):
-        # Where a client hangs up, chance decides how much still reaches it, and whether that is all.
+        # Where a client hangs up, chance decides how much of the response still reaches it.
         left = "client_aborted" in (one["outcome"], other["outcome"])
         leaving -= left
         assert left or other["outcome"] == one["outcome"]
@@ -89,7 +89,7 @@ def test_a_recording_of_the_server_is_the_recording_that_it_serves(data: Path) -
 
 @pytest.fixture
 def recorded(data: Path, provider: BuiltInProvider) -> Path:
-    """A recording of the built-in provider: a whole answer, a stream with usage, tool calls, and a refusal."""
+    """Record the built-in provider: a whole response, a stream with usage, and a rate limit."""
     bodies: list[JsonObject] = [
         {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]},
         {
@@ -107,8 +107,8 @@ def recorded(data: Path, provider: BuiltInProvider) -> Path:
     return data
 
 
-def test_the_openai_sdk_is_told_what_was_recorded(recorded: Path) -> None:
-    (said,) = query(recorded, "SELECT choices[1].content AS text FROM exchanges WHERE streamed")
+def test_the_openai_sdk_gets_what_was_recorded(recorded: Path) -> None:
+    (recorded_row,) = query(recorded, "SELECT choices[1].content AS text FROM exchanges WHERE streamed")
     with server_of(recorded) as server:
         client = openai.OpenAI(api_key="none", base_url=f"{server.url}/v1", max_retries=0)
         stream = client.chat.completions.create(
@@ -118,7 +118,9 @@ def test_the_openai_sdk_is_told_what_was_recorded(recorded: Path) -> None:
             stream_options={"include_usage": True},
         )
         chunks = list(stream)
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == said["text"]
+        assert (
+            "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == recorded_row["text"]
+        )
         assert chunks[-1].usage is not None
         whole = client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello!"}])
         assert whole.choices[0].message.content
@@ -129,7 +131,7 @@ def test_the_openai_sdk_is_told_what_was_recorded(recorded: Path) -> None:
         client.close()
 
 
-def test_the_asynchronous_sdk_is_told_the_same(recorded: Path) -> None:
+def test_the_asynchronous_sdk_gets_the_same(recorded: Path) -> None:
     async def listen(url: str) -> str:
         async with openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0) as client:
             stream = await client.chat.completions.create(
@@ -137,13 +139,13 @@ def test_the_asynchronous_sdk_is_told_the_same(recorded: Path) -> None:
             )
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-    (said,) = query(recorded, "SELECT choices[1].content AS text FROM exchanges WHERE model = 'gpt-4o-mini'")
+    (recorded_row,) = query(recorded, "SELECT choices[1].content AS text FROM exchanges WHERE model = 'gpt-4o-mini'")
     with server_of(recorded) as server:
-        # It was recorded whole, and is streamed since that is what is asked for.
-        assert asyncio.run(listen(f"{server.url}/v1")) == said["text"]
+        # The response was recorded whole; it is streamed because the request asks for a stream.
+        assert asyncio.run(listen(f"{server.url}/v1")) == recorded_row["text"]
 
 
-def test_a_request_that_was_not_recorded_is_told_what_is_nearest(recorded: Path) -> None:
+def test_a_request_that_was_not_recorded_gets_the_nearest_one_named(recorded: Path) -> None:
     with server_of(recorded) as server:
         client = openai.OpenAI(api_key="none", base_url=f"{server.url}/v1", max_retries=0)
         with pytest.raises(openai.NotFoundError) as refused:
@@ -152,14 +154,14 @@ def test_a_request_that_was_not_recorded_is_told_what_is_nearest(recorded: Path)
             )
         client.close()
         assert refused.value.code == "not_recorded"
-        assert "temperature (recorded none, asked 0.5)" in refused.value.message
+        assert "temperature (recorded none, requested 0.5)" in refused.value.message
         assert server.unknown == [refused.value.body["message"]]  # type: ignore[index]
 
 
 # The wire.
 
 
-def test_any_prefix_works_and_connections_are_used_again(data: Path) -> None:
+def test_any_path_prefix_works_and_connections_are_reused(data: Path) -> None:
     make_journal(data, [MadeUp()])
     with server_of(data) as server:
         connection = connection_to(server)
@@ -183,7 +185,7 @@ def test_any_prefix_works_and_connections_are_used_again(data: Path) -> None:
         connection.close()
 
 
-def test_requests_come_in_chunks_and_compressed(data: Path) -> None:
+def test_requests_may_be_chunked_and_compressed(data: Path) -> None:
     make_journal(data, [MadeUp()])
     with server_of(data) as server:
         connection = connection_to(server)
@@ -194,7 +196,7 @@ def test_requests_come_in_chunks_and_compressed(data: Path) -> None:
         connection.close()
 
 
-def test_a_header_of_any_letters_goes_out_as_it_came(data: Path) -> None:
+def test_a_header_that_is_not_ascii_keeps_its_bytes(data: Path) -> None:
     make_journal(data, [MadeUp(headers=[["x-request-id", "café 中"]])])
     with server_of(data) as server:
         connection = connection_to(server)
@@ -206,7 +208,7 @@ def test_a_header_of_any_letters_goes_out_as_it_came(data: Path) -> None:
 
 
 @pytest.mark.parametrize("header", [b"Content-Length: many", b"Content-Length: -1", b"Transfer-Encoding: chunked"])
-def test_a_request_that_is_no_http_is_refused(data: Path, header: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_request_without_a_length_is_refused(data: Path, header: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     make_journal(data, [MadeUp()])
     with server_of(data) as server:
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as client:
@@ -217,7 +219,7 @@ def test_a_request_that_is_no_http_is_refused(data: Path, header: bytes, capfd: 
     assert capfd.readouterr().err == ""
 
 
-def test_a_stream_that_was_cut_breaks_off_and_a_truncated_one_ends(data: Path) -> None:
+def test_a_cut_stream_breaks_off_again_and_a_truncated_one_ends(data: Path) -> None:
     make_journal(data, [streamed(event("Hel"), ended=False)], "recorder-1")
     make_journal(data, [streamed(event("Hel"), content="Truncated")], "recorder-2")
     make_journal(data, [streamed(event("Hel"), FINISH, DONE, content="Whole")], "recorder-3")
@@ -235,7 +237,7 @@ def test_a_stream_that_was_cut_breaks_off_and_a_truncated_one_ends(data: Path) -
             assert b'"Hel"' in body
 
 
-def test_repeated_requests_get_one_answer_after_the_other(data: Path) -> None:
+def test_repeated_requests_get_one_response_after_the_other(data: Path) -> None:
     make_journal(data, [MadeUp(text=text, started_at_us=1_795_255_200_000_000 + at) for at, text in enumerate("abc")])
     with server_of(data) as server:
         connection = connection_to(server)
@@ -244,8 +246,8 @@ def test_repeated_requests_get_one_answer_after_the_other(data: Path) -> None:
     assert texts == ["a", "b", "c", "c"]
 
 
-def test_answers_wait_as_long_as_they_were_waited_for(data: Path) -> None:
-    # The made-up answer ended after 0.2 s: a server that is stopped while it waits gives none.
+def test_responses_keep_the_recorded_timing(data: Path) -> None:
+    # The recorded response ended after 0.2 s: at this speed, the server is still waiting when it is stopped.
     make_journal(data, [MadeUp()])
     with server_of(data, speed=0.0001) as server:
         connection = connection_to(server)
@@ -256,12 +258,12 @@ def test_answers_wait_as_long_as_they_were_waited_for(data: Path) -> None:
         connection.close()
 
 
-def test_a_request_with_a_credential_in_it_is_known_again(data: Path) -> None:
-    told = MadeUp(content="Use ghp_" + "a1B2" * 9)
-    make_journal(data, [told])
+def test_a_request_with_a_credential_is_matched(data: Path) -> None:
+    exchange = MadeUp(content="Use ghp_" + "a1B2" * 9)
+    make_journal(data, [exchange])
     with server_of(data) as server:
         connection = connection_to(server)
-        assert ask(connection, told.request)[0] == 200
+        assert ask(connection, exchange.request)[0] == 200
         assert ask(connection, chat(text="Use none"))[0] == 404
         connection.close()
     assert query(data, "SELECT request_redactions AS n FROM exchanges") == [{"n": 1}]
@@ -271,22 +273,22 @@ def test_a_request_with_a_credential_in_it_is_known_again(data: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_listens_and_ends_by_a_signal(data: Path, number: signal.Signals) -> None:
+def test_it_prints_its_address_and_ends_on_a_signal(data: Path, number: signal.Signals) -> None:
     make_journal(data, [MadeUp()])
     with serving(data, RUN) as served:
         connection = HTTPConnection(served.url.removeprefix("http://"), timeout=20)
         assert ask(connection, MadeUp().request)[0] == 200
         assert ask(connection, chat(text="What?"))[0] == 404
         connection.close()
-        # Whoever serves keeps no file: others go on recording and loading.
+        # The server keeps no file open, so recording and loading go on.
         make_journal(data, [MadeUp(content="Another")], "recorder-2")
         assert len(query(data, "SELECT 1 AS one FROM exchanges")) == 2
         assert served.stop(number) == 0
-    assert "This request was not recorded. Nearest is exchange" in served.said
-    assert "1 requests were not in the recording" in served.said
+    assert "This request was not recorded. Nearest is exchange" in served.output
+    assert "1 requests were not in the recording" in served.output
 
 
-def test_what_cannot_be_served_is_refused_in_one_line(data: Path) -> None:
+def test_a_run_or_port_that_cannot_be_used_gets_an_error_of_one_line(data: Path) -> None:
     bare = data.with_name("bare")
     make_journal(data, [MadeUp()])
     make_journal(bare, [MadeUp()], content="none")

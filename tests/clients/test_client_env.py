@@ -1,6 +1,6 @@
-"""Real clients through a real proxy: each must reach its target unchanged, and the proxy must have seen it.
+"""Real clients through a real proxy: each must reach its target unchanged, and the proxy must see its request.
 
-The clients run as programs of their own with nothing but the environment to lead them, as users' programs do.
+The clients run as separate programs that only their environment leads to the proxy, like users' programs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.slow
 
 BUNDLES = """SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO AWS_CA_BUNDLE PIP_CERT
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH NODE_EXTRA_CA_CERTS"""
-ANSWER = "the answer of the target"
-CHOICE = {"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}
+TEXT = "the response of the target"
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
 COMPLETION = {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [CHOICE]}
 
 PROBE = """
@@ -72,9 +72,9 @@ print(completion.choices[0].message.content)
 """,
 }
 
-NODE_GET = "require('node:' + url.split(':')[0]).get(url, OPTIONS, (answer) => answer.pipe(process.stdout));"
+NODE_GET = "require('node:' + url.split(':')[0]).get(url, OPTIONS, (response) => response.pipe(process.stdout));"
 NODE_CLIENTS = {
-    "fetch": "fetch(url).then((answer) => answer.text()).then(console.log);",
+    "fetch": "fetch(url).then((response) => response.text()).then(console.log);",
     "node get": NODE_GET.replace("OPTIONS", "{}"),
     "node agent": """
 const { Agent } = require('node:' + url.split(':')[0]);
@@ -98,7 +98,7 @@ asyncio.run(main())
 
 
 class Target(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # kept open, so that a client which waits for its idle connection never ends
+    protocol_version = "HTTP/1.1"  # keeps connections open: a client that waits for its idle connection would never end
 
     def do_GET(self) -> None:
         body = json.dumps(COMPLETION).encode()
@@ -116,7 +116,7 @@ class Target(BaseHTTPRequestHandler):
 
 
 def write_certificate(folder: Path) -> Path:
-    """One file that serves both sides: the server's key and certificate, and the authority to be trusted."""
+    """Write one file for both sides: the server's key and certificate, and the authority to be trusted."""
     entry = CertStore.from_store(folder, "target", 2048).get_cert("localhost", [x509.DNSName("localhost")])
     certificate = folder / "localhost.pem"
     certificate.write_bytes(entry.cert.to_pem() + (folder / "target-ca.pem").read_bytes())
@@ -129,7 +129,7 @@ def serving(certificate: Path | None = None) -> Iterator[int]:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
-            # The handshake belongs to the thread of its connection: here it would hold up all others.
+            # The handshake is made in the thread of its connection: here it would block all others.
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -142,7 +142,7 @@ def serving(certificate: Path | None = None) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Recorder:
-    """A running mitmdump, what it has seen, and the environment that leads there."""
+    """A running mitmdump, the requests it saw, and the environment that leads to it."""
 
     folder: Path
     environment: dict[str, str]
@@ -235,19 +235,21 @@ def installed(tool: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("client", [*PYTHON_CLIENTS, "curl", *NODE_CLIENTS])
-def test_client_is_seen_and_answered(client: str, scheme: str, recorder: Recorder, targets: dict[str, str]) -> None:
+def test_a_client_is_seen_and_gets_its_response(
+    client: str, scheme: str, recorder: Recorder, targets: dict[str, str]
+) -> None:
     url = f"{targets[scheme]}/{client.replace(' ', '-')}"
 
     result = run(command_for(client, url), recorder.environment)
 
     assert (result.returncode, result.stderr) == (0, "")
-    assert ANSWER in result.stdout
-    asked = f"{url}/chat/completions" if client == "openai" else url
-    assert recorder.seen().count(asked) == 1
+    assert TEXT in result.stdout
+    requested = f"{url}/chat/completions" if client == "openai" else url
+    assert recorder.seen().count(requested) == 1
 
 
 def made_from(base: Mapping[str, str], bundle: Path = Path("/bundle.pem")) -> dict[str, str]:
-    """For programs that make no request: nothing listens at the proxy's address."""
+    """Return an environment for programs that make no request: nothing listens at the proxy's address."""
     return client_environment(base, proxy_url="http://127.0.0.1:9", ca_bundle=bundle)
 
 
@@ -263,7 +265,7 @@ def test_environment_leads_every_variable_to_the_proxy_and_its_bundle() -> None:
     assert not {"SSL_CERT_DIR", "NO_PROXY"} & made.keys()
 
 
-def test_what_the_user_gives_to_node_and_python_stays() -> None:
+def test_the_users_own_settings_for_node_and_python_stay() -> None:
     once = made_from({"NODE_OPTIONS": "--no-warnings", "PYTHONPATH": f"/one{os.pathsep}/two"})
 
     assert once["NODE_OPTIONS"].startswith("--no-warnings --require=")
@@ -285,9 +287,9 @@ def test_node_finds_the_preload_in_a_folder_with_spaces(
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "not a url", ""])
-def test_preload_says_nothing_in_programs_without_requests(certificate: Path, proxy: str) -> None:
+def test_the_preload_is_silent_in_programs_without_requests(certificate: Path, proxy: str) -> None:
     made = made_from(os.environ, certificate) | {"HTTPS_PROXY": proxy, "https_proxy": proxy}
-    made.pop("NODE_USE_ENV_PROXY")  # a node that knows it refuses some of these itself
+    made.pop("NODE_USE_ENV_PROXY")  # newer versions of node refuse some of these proxies themselves
 
     result = run([installed("node"), "--eval", "console.log('ran')"], made)
 
@@ -329,7 +331,7 @@ def test_users_own_sitecustomize_still_runs_once(tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == ("site of the user\nthe user\n", "")
 
 
-def test_error_in_users_sitecustomize_is_reported_as_ever(tmp_path: Path) -> None:
+def test_an_error_in_the_users_sitecustomize_is_reported_as_usual(tmp_path: Path) -> None:
     made = with_site(tmp_path, "raise RuntimeError('of the user')")
 
     result = run_python("print('ran')", made)

@@ -1,4 +1,4 @@
-"""The table of what SDKs read otherwise is whole: each difference has its reason, each stream is one that is played."""
+"""The table of the SDKs' deviations: every difference has its reason, and every stream in it is played."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.clients.sdk.streams import STREAMS
 from tests.clients.test_sdk_node import CASES as NODE_CASES
 from tests.clients.test_sdk_python import CASES as PYTHON_CASES
 
-ANSWERS = {
-    client: {*STREAMS, *(case.answer for case in cases)}
+RESPONSES = {
+    client: {*STREAMS, *(case.response_name for case in cases)}
     for client, cases in {"python": PYTHON_CASES, "node": NODE_CASES}.items()
 }
 
@@ -32,8 +32,8 @@ def test_every_reason_has_a_stream_that_is_played(kind: Kind) -> None:
     streams = {client: kind.streams(client) for client in CLIENTS}
     assert any(streams.values())
     for client in CLIENTS:
-        assert streams[client] <= ANSWERS[client]
+        assert streams[client] <= RESPONSES[client]
 
 
-def test_the_table_is_of_the_locked_versions() -> None:
+def test_the_table_is_for_the_locked_versions() -> None:
     assert read_versions() == {"python": python_program().version, "node": node_version()}

@@ -1,7 +1,7 @@
-"""The openai package for node through a real recorder, against five dialects, and with streams of every quirk.
+"""The openai package for node through a real recorder: all systems of the provider, and streams of every quirk.
 
-What the SDK assembled, what the provider sent and what is recorded are the same; where the SDK's own assembly goes
-astray, `sdk_deviations.toml` lists it and says why.
+The SDK, the provider and the recording have the same responses; where the SDK's own assembly differs,
+`sdk_deviations.toml` lists the difference and its reason.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import pytest
 
 from tapeline.pipeline.demo import JsonObject
-from tests.clients.sdk.cases import ASKED, CUT, KEYLESS, LEFT, LOCKED, REFUSED, Case, cases
+from tests.clients.sdk.cases import CUT, KEYLESS, LEFT, LOCKED, REFUSED, REQUESTS, Case, cases
 from tests.clients.sdk.checks import RENEW, check_cut, check_left, check_refused, check_whole
 from tests.clients.sdk.deviations import differences, listed
 from tests.clients.sdk.programs import Program, node_program
@@ -22,13 +22,13 @@ from tests.support.machine.sharing import shared
 pytestmark = pytest.mark.slow
 
 CLIENT = "node"
-MORE_WAYS = ("raw", "raw streamed", "unread")
+MORE_METHODS = ("raw", "raw streamed", "unread")
 WHOLE = [
-    *cases(ASKED, ("whole", "streamed", "helper")),
-    *cases({"parallel tools": ASKED["parallel tools"]}, MORE_WAYS),
-    *cases({"JSON schema": ASKED["JSON schema"]}, ("parsed", "helper parsed")),
+    *cases(REQUESTS, ("whole", "streamed", "helper")),
+    *cases({"parallel tools": REQUESTS["parallel tools"]}, MORE_METHODS),
+    *cases({"JSON schema": REQUESTS["JSON schema"]}, ("parsed", "helper parsed")),
 ]
-RUNNING = cases({"parallel tools": ASKED["parallel tools"]}, ("tools run", "tools run, streamed"))
+RUNNING = cases({"parallel tools": REQUESTS["parallel tools"]}, ("tools run", "tools run, streamed"))
 FAILING = [
     *cases(REFUSED, ("whole",)),
     *cases({"rate limit": REFUSED["rate limit"]}, ("streamed", "helper")),
@@ -79,7 +79,7 @@ def named(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=named)
-def test_what_the_sdk_assembled_is_recorded(session: Session, case: Case) -> None:
+def test_the_completion_of_the_sdk_is_recorded(session: Session, case: Case) -> None:
     (_,) = session[case.name].rows
     check_whole(CLIENT, session[case.name])
 
@@ -98,25 +98,25 @@ def test_a_refusal_is_recorded_as_the_sdk_raises_it(session: Session, case: Case
 
 
 @pytest.mark.parametrize("case", BROKEN, ids=named)
-def test_a_stream_that_breaks_off_is_recorded_as_far_as_the_sdk_got(session: Session, case: Case) -> None:
+def test_a_broken_stream_is_recorded_as_far_as_the_sdk_read_it(session: Session, case: Case) -> None:
     seen = session[case.name]
     check_cut(CLIENT, seen)
-    assert seen.told.get("raised", {"class": None})["class"] == BROKEN_CLASSES[case.ask, case.way]
+    assert seen.result.get("raised", {"class": None})["class"] == BROKEN_CLASSES[case.request_name, case.method]
 
 
 @pytest.mark.parametrize("case", LEAVING, ids=named)
-def test_what_the_sdk_read_before_it_left_is_recorded(session: Session, case: Case) -> None:
-    raised = session[case.name].told.get("raised", {"class": None})["class"]
-    assert raised == ("APIUserAbortError" if case.way == "helper left" else None)
+def test_the_part_that_the_sdk_read_before_it_left_is_recorded(session: Session, case: Case) -> None:
+    raised = session[case.name].result.get("raised", {"class": None})["class"]
+    assert raised == ("APIUserAbortError" if case.method == "helper left" else None)
     check_left(session[case.name])
 
 
-@pytest.mark.parametrize("case", [case for case in WHOLE if "parsed" in case.way], ids=named)
-def test_what_the_sdk_parsed_is_the_recorded_text(session: Session, case: Case) -> None:
+@pytest.mark.parametrize("case", [case for case in WHOLE if "parsed" in case.method], ids=named)
+def test_the_value_that_the_sdk_parsed_is_the_recorded_text(session: Session, case: Case) -> None:
     seen = session[case.name]
-    assert seen.told["parsed"] == json.loads(seen.row["choices"][0]["content"])
+    assert seen.result["parsed"] == json.loads(seen.row["choices"][0]["content"])
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_the_sdk_reads_a_stream_otherwise_only_as_listed(played: dict[str, JsonObject], stream: str) -> None:
+def test_the_sdk_reads_a_stream_differently_only_as_listed(played: dict[str, JsonObject], stream: str) -> None:
     assert differences(expected(stream), played[stream]) == listed(CLIENT, stream), RENEW

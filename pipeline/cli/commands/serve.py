@@ -21,15 +21,15 @@ from ..prepare import ready_to_query
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="1 answers as fast as it was recorded, 10 ten times as fast, 0 at once.",
+    help="1 keeps the recorded timing, 10 is ten times as fast, 0 does not wait.",
 )
 @data_option
 def serve(run: str, port: int, listen_host: str, speed: float, directory: DataDirectory) -> None:
-    """Answer from a recording, with its timing: an API that costs nothing and needs no network.
+    """Answer requests from a recording, with its timing: an API without network and without cost.
 
-    A request is answered as the same request was when it was recorded, errors and broken streams included; asked again,
-    with the next answer that it got, then with the last one. One that was not recorded gets a 404 that names what is
-    nearest.
+    A request gets the response that the same request got when it was recorded, including errors and broken streams. A
+    repeated request gets the next recorded response, then the last one again. A request that was not recorded gets a
+    404 that names the nearest recorded one.
 
     \b
     tapeline serve before -p 8080

@@ -1,4 +1,4 @@
-"""Calls by the openai SDK, each as the SDK has it and as it is recorded, and what must be the same in both."""
+"""Calls with the openai SDK: what the SDK returned, what was recorded, and the checks that both are the same."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ TOOLS: list[JsonObject] = [{"type": "function", "function": FUNCTION}]
 
 @dataclass
 class Call:
-    """One call: what the SDK made of the answer, and what is recorded."""
+    """One call: what the SDK returned, and what was recorded."""
 
     returned: JsonObject
-    #: The answer's JSON; None for a stream.
+    #: The response's JSON; None for a stream.
     body: JsonObject | None
     headers: Mapping[str, str]
     read_bytes: int
@@ -50,12 +50,12 @@ Refusals = dict[tuple[str, str], tuple[openai.APIStatusError, JsonObject]]
 
 
 def sdk(recorder: RunningRecorder, key: str) -> openai.OpenAI:
-    """A client of the server behind the recorder."""
+    """Return a client of the server behind the recorder."""
     return openai.OpenAI(api_key=key, base_url=f"{recorder.address}/v1", max_retries=0, timeout=60)
 
 
-def ask(client: openai.OpenAI, request: JsonObject, way: str) -> Call:
-    """Ask, and read the answer to its end."""
+def send(client: openai.OpenAI, request: JsonObject, way: str) -> Call:
+    """Send a request, and read the response to its end."""
     create: Any = client.chat.completions.with_raw_response.create
     raw = create(**request, **WAYS[way])
     response = raw.http_response
@@ -69,47 +69,47 @@ def ask(client: openai.OpenAI, request: JsonObject, way: str) -> Call:
 
 
 def refusal(client: openai.OpenAI, request: JsonObject, way: str) -> openai.APIStatusError:
-    """Ask for what the server does not give."""
+    """Send a request that the server refuses, and return the error."""
     with pytest.raises(openai.APIStatusError) as raised:
-        ask(client, request, way)
+        send(client, request, way)
     return raised.value
 
 
 @contextmanager
 def streaming(client: openai.OpenAI, request: JsonObject) -> Iterator[Iterator[str]]:
-    """A stream's texts as they come; the client hangs up at the end of the block."""
+    """Yield a stream's texts as they come; the client hangs up at the end of the block."""
     create: Any = client.chat.completions.create
     with closing(create(**request, **WAYS[STREAMED])) as chunks:
         yield (chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
 def first_of(texts: Iterator[str], characters: int) -> list[str]:
-    """The first texts, until there are so many characters."""
-    found: list[str] = []
-    while sum(map(len, found)) < characters:
-        found.append(next(texts))
-    return found
+    """Return the first texts, until they have this number of characters."""
+    first: list[str] = []
+    while sum(map(len, first)) < characters:
+        first.append(next(texts))
+    return first
 
 
 def look_up(calls: Iterable[Call], data: Path) -> None:
-    """Give each call its record."""
+    """Add the recorded exchange to each call."""
     for call, row, shown in zip(calls, all_rows(data), documents(data), strict=True):
         call.row, call.shown = row, shown
 
 
 def all_rows(data: Path) -> list[JsonObject]:
-    """What is recorded, in the order in which it was asked."""
+    """Return all recorded exchanges, in the order of their start."""
     return query(data, "SELECT * FROM exchanges ORDER BY started_at, exchange_id")
 
 
 def only_row(data: Path) -> JsonObject:
-    """The one exchange that there is, as soon as it has ended."""
+    """Wait until the only exchange has ended, and return it."""
     (row,) = query_until(data, "SELECT * FROM exchanges", 1)
     return row
 
 
 def check_same(call: Call) -> None:
-    """The recorded answer is the one that the SDK returned."""
+    """Check that the recorded response is the one that the SDK returned."""
     row = call.row
     assert row["outcome"] == "complete"
     assert row["reassembly_problems"] == []
@@ -124,7 +124,7 @@ def check_same(call: Call) -> None:
 
 
 def check_refusal(error: openai.APIStatusError, row: JsonObject) -> None:
-    """The recorded error is the one that the SDK raised."""
+    """Check that the recorded error is the one that the SDK raised."""
     assert isinstance(error.body, dict)
     assert (row["outcome"], row["status_code"]) == ("http_error", error.status_code)
     assert {name: row[f"error_{name}"] for name in error.body} == error.body
@@ -132,13 +132,13 @@ def check_refusal(error: openai.APIStatusError, row: JsonObject) -> None:
     assert (row["usage_source"], row["choices"]) == ("absent", None)
 
 
-def said(call: Call, *without: str) -> JsonObject:
-    """The recorded answer but for its id, which other ids are made of, its time and what else is named."""
+def comparable(call: Call, *without: str) -> JsonObject:
+    """Return the recorded response without its id (also as a part of other ids), its time and the named fields."""
     response = call.shown["response"]
     text = json.dumps(response).replace(response["id"].removeprefix("chat"), "ID")
     return {name: value for name, value in json.loads(text).items() if name not in ("created", *without)}
 
 
-def kept(row: JsonObject) -> dict[str, str]:
-    """The response's headers that are recorded."""
+def response_headers(row: JsonObject) -> dict[str, str]:
+    """Return the recorded headers of the response."""
     return {header["name"]: header["value"] for header in row["response_headers"]}

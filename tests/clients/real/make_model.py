@@ -1,7 +1,7 @@
-"""Writes a language model of a few thousand random weights, small enough to be made anew for every run of the tests.
+"""Writes a language model of a few thousand random weights, small enough to be made for every run of the tests.
 
-It knows no language, but what it says is the same each time, and in readable characters. It is run by the Python of
-the server's own environment, which has `gguf`: `python make_model.py MODEL.gguf`.
+It knows no language, but its output is the same every time and consists of readable characters. The Python of the
+server's own environment, which has `gguf`, runs it: `python make_model.py MODEL.gguf`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WIDTH = 32
 FEED_FORWARD = 64
 HEADS = 2
 CONTEXT = 8192
-# Beside single characters, some words as models have them: with their space, and of many bytes.
+# Some words, besides single characters, like those of real models: with a leading space, or of several bytes.
 WORDS = (" the", " quick", " brown", " fox", "ing", " wärmer", " 你好", "🙂", "\n")
 CHARACTERS = tuple(map(chr, range(0x20, 0x7F)))
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
@@ -26,7 +26,7 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.con
 
 
 def vocabulary() -> list[tuple[str, TokenType]]:
-    """The tokens; a text that no others spell is spelled by those of single bytes."""
+    """Return the tokens; those of single bytes spell any text that the others cannot."""
     control = [(UNKNOWN, TokenType.UNKNOWN), (BEGIN, TokenType.CONTROL), (END, TokenType.CONTROL)]
     single_bytes = [(f"<0x{byte:02X}>", TokenType.BYTE) for byte in range(256)]
     texts = [(text.replace(" ", SPACE), TokenType.NORMAL) for text in (*WORDS, *CHARACTERS)]
@@ -34,7 +34,7 @@ def vocabulary() -> list[tuple[str, TokenType]]:
 
 
 def write_head(writer: GGUFWriter, tokens: list[tuple[str, TokenType]]) -> None:
-    """Sizes and tokenizer."""
+    """Write the sizes and the tokenizer."""
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(FEED_FORWARD)
@@ -55,7 +55,7 @@ def write_head(writer: GGUFWriter, tokens: list[tuple[str, TokenType]]) -> None:
 
 
 def write_weights(writer: GGUFWriter, tokens: list[tuple[str, TokenType]]) -> None:
-    """One layer of random numbers."""
+    """Write one layer of random numbers."""
     random = np.random.default_rng(SEED)
 
     def add(name: str, rows: int, columns: int, scale: float = 0.3) -> None:
@@ -73,7 +73,7 @@ def write_weights(writer: GGUFWriter, tokens: list[tuple[str, TokenType]]) -> No
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         writer.add_tensor(f"{name}.weight", np.ones(WIDTH, np.float32))
     output = random.standard_normal((len(tokens), WIDTH)).astype(np.float32)
-    # It never says a bare byte, which may be no character, nor that it has ended.
+    # The model never emits a bare byte, which may not be a character, nor the end token.
     output[[kind != TokenType.NORMAL for _, kind in tokens]] = 0
     writer.add_tensor("output.weight", output)
 

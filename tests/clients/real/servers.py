@@ -1,6 +1,6 @@
-"""Runs a server that nobody here wrote, from an environment of its own that `make test-real` makes.
+"""Runs a third-party server from an environment of its own, which `make test-real` creates.
 
-What is asked of it, and what must be recorded then, is left to the tests and to `calls`.
+The tests and `calls` send the requests and check what is recorded.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from tests.support.processes.recorder import clean_environment
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
-# What uvicorn, which both servers run on, says when it takes requests; the port is its own choice.
+# Both servers run on uvicorn, which prints this when it accepts requests; it chooses the port.
 _ADDRESS = re.compile(r"Uvicorn running on (http://\S+)")
 
 
 def program(environment: str, name: str) -> str:
-    """The path of a program in one of the environments."""
+    """Return the path of a program in one of the environments."""
     return str(_folder(environment) / "bin" / name)
 
 
 def needs(environment: str) -> None:
-    """Skips the module whose server is not installed."""
+    """Skip the test module if its server is not installed."""
     if not (_folder(environment) / ".ready").exists():
-        pytest.skip(f"{environment} is not installed here: `make test-real` does it", allow_module_level=True)
+        pytest.skip(f"{environment} is not installed here: `make test-real` installs it", allow_module_level=True)
 
 
 class RealServer:
-    """A server as a process, from its first request to its end; a context manager."""
+    """A server in a process of its own; use it as a context manager."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self._log = log
@@ -65,19 +65,19 @@ class RealServer:
             self._process.wait()
 
     def kill(self) -> None:
-        """End it at once, in the middle of what it does."""
+        """Kill the server in the middle of its work."""
         self._process.kill()
         self._process.wait()
 
     def _wait_for_address(self) -> str:
         deadline = time.monotonic() + READY_SECONDS
-        while (found := _ADDRESS.search(self._said())) is None:
-            assert self._process.poll() is None, self._said()
-            assert time.monotonic() < deadline, self._said()
+        while (address := _ADDRESS.search(self._output())) is None:
+            assert self._process.poll() is None, self._output()
+            assert time.monotonic() < deadline, self._output()
             time.sleep(0.1)
-        return found.group(1)
+        return address.group(1)
 
-    def _said(self) -> str:
+    def _output(self) -> str:
         return self._log.read_text("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""LiteLLM's proxy through a real recorder: its mocks, and what it makes of the built-in provider's answers."""
+"""LiteLLM's proxy through a real recorder: its mocks, and the built-in provider's responses as it passes them on."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tests.clients.real.calls import (
     Calls,
     Refusals,
     all_rows,
-    ask,
     check_refusal,
     check_same,
+    comparable,
     first_of,
-    kept,
     look_up,
     only_row,
     refusal,
-    said,
+    response_headers,
     sdk,
+    send,
     streaming,
 )
 from tests.clients.real.servers import RealServer, needs, program
@@ -43,8 +43,8 @@ from tests.support.processes.recorder import RunningRecorder
 needs("litellm")
 pytestmark = pytest.mark.slow
 
-QUESTION = [{"role": "user", "content": "Hello!"}]
-ASKED: dict[str, JsonObject] = {
+MESSAGES = [{"role": "user", "content": "Hello!"}]
+REQUESTS: dict[str, JsonObject] = {
     "words": {"model": "words"},
     "two choices": {"model": "words", "n": 2},
     "mocked tools": {"model": "tools", "tools": TOOLS},
@@ -54,25 +54,25 @@ ASKED: dict[str, JsonObject] = {
     "a provider's log probabilities": {"model": "through/gpt-4o-mini", "logprobs": True, "top_logprobs": 2},
 }
 WRONG_KEY = "wrong key"
-CASES = [(name, way) for name in ASKED for way in WAYS]
+CASES = [(name, way) for name in REQUESTS for way in WAYS]
 REFUSED: dict[str, tuple[int, JsonObject]] = {
     "unknown model": (400, {"model": "nobody-has-it"}),
     "no messages": (400, {"model": "words", "messages": "Hello!"}),
     "mocked limit": (429, {"model": "limited"}),
     "mocked fault": (500, {"model": "broken"}),
-    "a status of nobody's": (529, {"model": "overloaded"}),
+    "a status that nobody defines": (529, {"model": "overloaded"}),
     "a provider's limit": (429, {"model": "through/demo-429"}),
     "a provider's lack of money": (402, {"model": "through/demo-402"}),
 }
-# All but standing still; what is to stall for seconds says so in milliseconds by this pace.
+# The provider's waits are shortened by this factor, so a stall of 30 s has to be written as 30 s / PACE.
 PACE = 0.001
-SAID, LEFT_UNSAID = "What the client had read ", "and what nobody heard."
-STALLS = CannedAnswer("a long silence", (Choice(SAID + LEFT_UNSAID),), pace=Pace(stall_at=6, stall=30_000 / PACE))
+READ, UNREAD = "The text the client reads ", "and the text it does not read."
+STALLS = CannedAnswer("a long silence", (Choice(READ + UNREAD),), pace=Pace(stall_at=6, stall=30_000 / PACE))
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """LiteLLM before the built-in provider."""
+    """LiteLLM in front of the built-in provider."""
 
     url: str
     key: str
@@ -98,7 +98,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
             command,
             log,
             LITELLM_MASTER_KEY=key,
-            LITELLM_LOCAL_MODEL_COST_MAP="True",  # or it asks the network for prices
+            LITELLM_LOCAL_MODEL_COST_MAP="True",  # otherwise it fetches prices from the network
             PROVIDER_URL=f"{provider.url}/v1",
         ) as server,
     ):
@@ -107,13 +107,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def calls(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Calls:
-    """Every question, asked in every way."""
-    data, found = tmp_path_factory.mktemp("recordings"), {}
+    """Send every request in every way."""
+    data, made = tmp_path_factory.mktemp("recordings"), {}
     with RunningRecorder(data, "--upstream", proxy.url) as recorder, sdk(recorder, proxy.key) as client:
         for name, way in CASES:
-            found[name, way] = ask(client, {"messages": QUESTION, **ASKED[name]}, way)
-    look_up(found.values(), data)
-    return found
+            made[name, way] = send(client, {"messages": MESSAGES, **REQUESTS[name]}, way)
+    look_up(made.values(), data)
+    return made
 
 
 @pytest.fixture(params=CASES, ids=", ".join)
@@ -121,7 +121,7 @@ def call(request: pytest.FixtureRequest, calls: Calls) -> Call:
     return calls[request.param]
 
 
-def test_what_the_sdk_returned_is_recorded(call: Call) -> None:
+def test_the_response_of_the_sdk_is_recorded(call: Call) -> None:
     check_same(call)
 
 
@@ -131,15 +131,15 @@ def test_the_key_is_not_recorded(proxy: Proxy, call: Call) -> None:
 
 
 @pytest.mark.parametrize("way", [STREAMED, WITH_USAGE])
-def test_a_stream_comes_to_the_answer_without_streaming(calls: Calls, way: str) -> None:
-    # A mock counts tokens only where it streams, and makes them up otherwise.
-    streamed, whole = (said(calls["words", asked], "id", "usage") for asked in (way, WHOLE))
+def test_a_stream_equals_the_response_without_streaming(calls: Calls, way: str) -> None:
+    # A mock counts tokens only when it streams, and makes them up otherwise.
+    streamed, whole = (comparable(calls["words", method], "id", "usage") for method in (way, WHOLE))
     assert streamed == whole
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["a provider's tools", "a provider's reasoning"])
-def test_the_proxy_passes_on_what_the_provider_said(calls: Calls, proxy: Proxy, name: str, way: str) -> None:
+def test_the_proxy_passes_on_the_providers_response(calls: Calls, proxy: Proxy, name: str, way: str) -> None:
     call = calls[name, way]
     sent = {sent.completion["id"]: sent.completion for sent in proxy.provider.sent if sent.completion}
     assert recorded_summary(call.row) == summary(sent[call.row["response_id"]])
@@ -154,8 +154,8 @@ def test_mocked_tool_calls(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize("name", ["words", "a provider's tools"])
-def test_the_cost_is_the_one_that_the_proxy_says(calls: Calls, name: str) -> None:
-    """In a header where the answer is whole; in a stream within the usage, and so only where that was asked for."""
+def test_the_cost_is_the_one_that_the_proxy_reports(calls: Calls, name: str) -> None:
+    """A whole response has it in a header, a stream in its usage, and therefore only if usage was requested."""
     whole, streamed, with_usage = (calls[name, way] for way in WAYS)
     header = "x-litellm-response-cost"
     cost = Decimal(whole.headers[header]).quantize(Decimal("1E-12"))
@@ -166,16 +166,16 @@ def test_the_cost_is_the_one_that_the_proxy_says(calls: Calls, name: str) -> Non
     assert (streamed.row["reported_cost"], streamed.row["reported_cost_source"]) == (None, None)
 
 
-def test_a_price_that_the_proxy_does_not_know_is_no_cost(calls: Calls) -> None:
+def test_a_model_without_a_price_has_no_cost(calls: Calls) -> None:
     row = calls["a provider's reasoning", WHOLE].row
     assert row["usage_source"] == "reported"
     assert (row["reported_cost"], row["reported_cost_source"]) == (None, None)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_the_proxy_says_of_the_call_is_kept(calls: Calls, way: str) -> None:
+def test_the_proxys_headers_about_the_call_are_kept(calls: Calls, way: str) -> None:
     call = calls["a provider's tools", way]
-    headers = kept(call.row)
+    headers = response_headers(call.row)
     for name in (
         "x-litellm-call-id",
         "x-litellm-model-id",
@@ -196,28 +196,28 @@ def test_what_the_proxy_says_of_the_call_is_kept(calls: Calls, way: str) -> None
     assert headers["x-litellm-model-name"] == "openai/gpt-4o"
 
 
-def test_what_the_proxy_says_of_its_owner_is_not_kept(calls: Calls) -> None:
+def test_the_proxys_headers_about_its_owner_are_not_kept(calls: Calls) -> None:
     call = calls["a provider's tools", WHOLE]
     for name in ("x-litellm-model-api-base", "x-litellm-key-spend"):
         assert name in call.headers
-        assert name not in kept(call.row)
+        assert name not in response_headers(call.row)
 
 
 @pytest.fixture(scope="module")
 def refusals(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Refusals:
-    """All that is refused, asked for in every way, and last with a key that nobody has."""
+    """Send every refused request in every way, and finally one with a wrong key."""
     data, wrong = tmp_path_factory.mktemp("recordings"), f"sk-{secrets.token_hex(24)}"
-    found = {}
+    raised = {}
     with RunningRecorder(data, "--upstream", proxy.url) as recorder:
         with sdk(recorder, proxy.key) as client:
             for name, (_, request) in REFUSED.items():
                 for way in WAYS:
-                    found[name, way] = refusal(client, {"messages": QUESTION, **request}, way)
+                    raised[name, way] = refusal(client, {"messages": MESSAGES, **request}, way)
         with sdk(recorder, wrong) as client:
-            found[WRONG_KEY, WHOLE] = refusal(client, {"messages": QUESTION, "model": "words"}, WHOLE)
+            raised[WRONG_KEY, WHOLE] = refusal(client, {"messages": MESSAGES, "model": "words"}, WHOLE)
     rows = all_rows(data)
     assert wrong not in json.dumps(rows, default=str)
-    return {asked: (error, row) for (asked, error), row in zip(found.items(), rows, strict=True)}
+    return {case: (error, row) for (case, error), row in zip(raised.items(), rows, strict=True)}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -228,11 +228,13 @@ def test_an_error_is_recorded_as_the_sdk_raised_it(refusals: Refusals, name: str
     check_refusal(error, row)
 
 
-def test_when_to_try_again_is_kept(refusals: Refusals) -> None:
-    """The proxy passes a provider's word on under a name of its own."""
+def test_the_time_for_a_retry_is_kept(refusals: Refusals) -> None:
+    """The proxy passes the provider's header on under another name."""
     error, row = refusals["a provider's limit", WHOLE]
     assert "retry-after" not in error.response.headers
-    assert kept(row)["llm_provider-retry-after"] == error.response.headers["llm_provider-retry-after"] == "2"
+    assert (
+        response_headers(row)["llm_provider-retry-after"] == error.response.headers["llm_provider-retry-after"] == "2"
+    )
 
 
 def test_a_wrong_key_has_a_fingerprint_of_its_own(refusals: Refusals) -> None:
@@ -242,42 +244,42 @@ def test_a_wrong_key_has_a_fingerprint_of_its_own(refusals: Refusals) -> None:
 
 
 def test_the_proxys_own_header_for_keys(proxy: Proxy, data: Path) -> None:
-    """It comes before `authorization`, which may then hold the provider's key."""
+    """It has precedence over `authorization`, which may then hold the provider's key."""
     with RunningRecorder(data, "--upstream", proxy.url) as recorder, sdk(recorder, "of-the-provider") as client:
-        request = {"messages": QUESTION, "model": "words", "extra_headers": {"x-litellm-api-key": proxy.key}}
-        call = ask(client, request, WHOLE)
+        request = {"messages": MESSAGES, "model": "words", "extra_headers": {"x-litellm-api-key": proxy.key}}
+        call = send(client, request, WHOLE)
     look_up([call], data)
     check_same(call)
     assert call.row["api_key_id"] == fingerprint(proxy.key, load_salt(data / "salt"))
     assert proxy.key not in json.dumps(call.row, default=str)
 
 
-def test_as_azures_sdk_asks(proxy: Proxy, data: Path) -> None:
-    """With the key in a header of its own, and the version in the query."""
+def test_azures_sdk(proxy: Proxy, data: Path) -> None:
+    """It has the key in another header, and the version in the query."""
     with (
         RunningRecorder(data, "--upstream", proxy.url) as recorder,
         openai.AzureOpenAI(api_key=proxy.key, azure_endpoint=recorder.address, api_version="2024-10-21") as client,
     ):
-        call = ask(client, {"messages": QUESTION, "model": "words"}, STREAMED)
+        call = send(client, {"messages": MESSAGES, "model": "words"}, STREAMED)
     look_up([call], data)
     check_same(call)
     assert call.row["path"] == "/openai/deployments/words/chat/completions?api-version=2024-10-21"
     assert call.row["api_key_id"] == fingerprint(proxy.key, load_salt(data / "salt"))
 
 
-def test_an_answer_from_the_proxys_cache_is_a_call_of_its_own(proxy: Proxy, data: Path) -> None:
-    """It has the id of the answer that it repeats; a header tells it apart."""
-    request = {"messages": QUESTION, "model": "through/qwen3", "extra_body": {"cache": {"use-cache": True}}}
+def test_a_response_from_the_proxys_cache_is_an_exchange_of_its_own(proxy: Proxy, data: Path) -> None:
+    """It has the id of the response that it repeats, and a header of its own."""
+    request = {"messages": MESSAGES, "model": "through/qwen3", "extra_body": {"cache": {"use-cache": True}}}
     ways = (WHOLE, WHOLE, WITH_USAGE, WITH_USAGE)
     with RunningRecorder(data, "--upstream", proxy.url) as recorder, sdk(recorder, proxy.key) as client:
-        found = [ask(client, request, way) for way in ways]
-    look_up(found, data)
-    for call in found:
+        made = [send(client, request, way) for way in ways]
+    look_up(made, data)
+    for call in made:
         check_same(call)
-    ids = [call.row["response_id"] for call in found]
+    ids = [call.row["response_id"] for call in made]
     assert (ids[0], ids[2]) == (ids[1], ids[3])
     assert ids[0] != ids[2]
-    assert ["x-litellm-cache-key" in kept(call.row) for call in found] == [False, True, False, True]
+    assert ["x-litellm-cache-key" in response_headers(call.row) for call in made] == [False, True, False, True]
 
 
 def test_an_error_in_mid_stream(proxy: Proxy, data: Path) -> None:
@@ -286,7 +288,7 @@ def test_an_error_in_mid_stream(proxy: Proxy, data: Path) -> None:
         sdk(recorder, proxy.key) as client,
         pytest.raises(openai.APIError) as raised,
     ):
-        ask(client, {"messages": QUESTION, "model": "through/demo-error-event"}, STREAMED)
+        send(client, {"messages": MESSAGES, "model": "through/demo-error-event"}, STREAMED)
     row = only_row(data)
     assert isinstance(raised.value.body, dict)
     assert (row["outcome"], row["status_code"], row["reassembly_problems"]) == ("stream_error", 200, [])
@@ -300,10 +302,10 @@ def test_an_error_in_mid_stream(proxy: Proxy, data: Path) -> None:
 
 def test_a_client_that_leaves_in_mid_stream(proxy: Proxy, data: Path) -> None:
     with RunningRecorder(data, "--upstream", proxy.url) as recorder, sdk(recorder, proxy.key) as client:
-        with streaming(client, {"messages": QUESTION, "model": "through/stalls"}) as texts:
-            text = "".join(first_of(texts, len(SAID.rstrip())))
+        with streaming(client, {"messages": MESSAGES, "model": "through/stalls"}) as texts:
+            text = "".join(first_of(texts, len(READ.rstrip())))
         row = only_row(data)
-    assert SAID.startswith(text)
+    assert READ.startswith(text)
     assert (row["outcome"], row["choices"][0]["content"], row["choices"][0]["finish_reason"]) == (
         "client_aborted",
         text,

@@ -1,4 +1,4 @@
-"""llama.cpp's server, as llama-cpp-python has it, through a real recorder; its model is made on the spot."""
+"""llama.cpp's server (llama-cpp-python) through a real recorder, with a model that the test makes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from tests.clients.real.calls import (
     Calls,
     Refusals,
     all_rows,
-    ask,
     check_refusal,
     check_same,
+    comparable,
     first_of,
-    kept,
     look_up,
     only_row,
     refusal,
-    said,
+    response_headers,
     sdk,
+    send,
     streaming,
 )
 from tests.clients.real.servers import RealServer, needs, program
@@ -46,12 +46,12 @@ pytestmark = pytest.mark.slow
 
 KEY = "sk-none"
 CONTEXT = 8192
-QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
+REQUEST = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
 CHOSEN_TOOL = {"type": "function", "function": {"name": FUNCTION["name"]}}
 SCHEMA = {"type": "json_object", "schema": PARAMETERS}
-ASKED: dict[str, JsonObject] = {
+VARIANTS: dict[str, JsonObject] = {
     "words": {"max_tokens": 40},
-    "two choices of which it gives one": {"max_tokens": 8, "n": 2},
+    "two choices, of which the server returns one": {"max_tokens": 8, "n": 2},
     "one token": {"max_tokens": 1},
     "log probabilities": {"max_tokens": 8, "logprobs": True, "top_logprobs": 2},
     "JSON": {"max_tokens": 200, "response_format": SCHEMA},
@@ -59,7 +59,7 @@ ASKED: dict[str, JsonObject] = {
     "function": {"max_tokens": 200, "functions": [FUNCTION], "function_call": {"name": FUNCTION["name"]}},
 }
 STOPPED = "stopped by a string"
-CASES = [(name, way) for name in (*ASKED, STOPPED) for way in WAYS]
+CASES = [(name, way) for name in (*VARIANTS, STOPPED) for way in WAYS]
 TOO_LONG = [{"role": "user", "content": "~" * (2 * CONTEXT)}]
 ENDLESS = {"max_tokens": CONTEXT - 100}
 REFUSED: dict[str, tuple[int, JsonObject]] = {
@@ -85,7 +85,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 
 
 def command(model: Path) -> list[str]:
-    """What starts the server, on a free port."""
+    """Return the command that starts the server on a free port."""
     options = {
         "--model": str(model),
         "--model_alias": "tiny",
@@ -100,17 +100,17 @@ def command(model: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def calls(server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Calls:
-    """Every question, asked in every way; in one, some of what was said before is to stop it."""
-    data, found = tmp_path_factory.mktemp("recordings"), Calls()
-    asked = dict(ASKED)
+    """Send every request in every way; one has a stop string from an earlier response."""
+    data, made = tmp_path_factory.mktemp("recordings"), Calls()
+    variants = dict(VARIANTS)
     with RunningRecorder(data, "--upstream", server.url) as recorder, sdk(recorder, KEY) as client:
         for name, way in CASES:
-            if name == STOPPED and name not in asked:
-                words = found["words", WHOLE].returned["choices"][0]["message"]["content"]
-                asked[name] = {"max_tokens": 40, "stop": [words[20:23]]}
-            found[name, way] = ask(client, QUESTION | asked[name], way)
-    look_up(found.values(), data)
-    return found
+            if name == STOPPED and name not in variants:
+                words = made["words", WHOLE].returned["choices"][0]["message"]["content"]
+                variants[name] = {"max_tokens": 40, "stop": [words[20:23]]}
+            made[name, way] = send(client, REQUEST | variants[name], way)
+    look_up(made.values(), data)
+    return made
 
 
 @pytest.fixture(params=CASES, ids=", ".join)
@@ -118,19 +118,19 @@ def call(request: pytest.FixtureRequest, calls: Calls) -> Call:
     return calls[request.param]
 
 
-def test_what_the_sdk_returned_is_recorded(call: Call) -> None:
+def test_the_response_of_the_sdk_is_recorded(call: Call) -> None:
     check_same(call)
 
 
 @pytest.mark.parametrize("way", [STREAMED, WITH_USAGE])
-@pytest.mark.parametrize("name", [*ASKED, STOPPED])
-def test_a_stream_comes_to_the_answer_without_streaming(calls: Calls, name: str, way: str) -> None:
-    # It tells usage in no stream.
-    streamed, whole = (said(calls[name, asked], "id", "usage") for asked in (way, WHOLE))
+@pytest.mark.parametrize("name", [*VARIANTS, STOPPED])
+def test_a_stream_equals_the_response_without_streaming(calls: Calls, name: str, way: str) -> None:
+    # The server reports usage in no stream.
+    streamed, whole = (comparable(calls[name, method], "id", "usage") for method in (way, WHOLE))
     assert streamed == whole
 
 
-def test_the_answers_are_of_all_kinds(calls: Calls) -> None:
+def test_the_responses_are_of_all_kinds(calls: Calls) -> None:
     choices = {name: call.row["choices"][0] for (name, way), call in calls.items() if way == STREAMED}
     assert len(choices["words"]["content"]) > 30
     assert len(choices["one token"]["content"]) >= 1
@@ -144,20 +144,20 @@ def test_the_answers_are_of_all_kinds(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_was_asked_is_recorded(calls: Calls, way: str) -> None:
-    row = calls["two choices of which it gives one", way].row
+def test_the_request_is_recorded(calls: Calls, way: str) -> None:
+    row = calls["two choices, of which the server returns one", way].row
     assert (row["n"], len(row["choices"]), row["model"], row["temperature"]) == (2, 1, "tiny", 0)
-    assert {"openai-processing-ms", "x-request-id", "server"} <= set(kept(row))
+    assert {"openai-processing-ms", "x-request-id", "server"} <= set(response_headers(row))
 
 
 @pytest.fixture(scope="module")
 def refusals(server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Refusals:
-    """All that is refused."""
-    data, found = tmp_path_factory.mktemp("recordings"), {}
+    """Send every refused request."""
+    data, raised = tmp_path_factory.mktemp("recordings"), {}
     with RunningRecorder(data, "--upstream", server.url) as recorder, sdk(recorder, KEY) as client:
         for name, way in REFUSALS:
-            found[name, way] = refusal(client, QUESTION | REFUSED[name][1], way)
-    return {asked: (error, row) for (asked, error), row in zip(found.items(), all_rows(data), strict=True)}
+            raised[name, way] = refusal(client, REQUEST | REFUSED[name][1], way)
+    return {case: (error, row) for (case, error), row in zip(raised.items(), all_rows(data), strict=True)}
 
 
 @pytest.mark.parametrize(("name", "way"), REFUSALS)
@@ -168,10 +168,10 @@ def test_an_error_is_recorded_as_the_sdk_raised_it(refusals: Refusals, name: str
 
 
 def test_a_stream_that_ends_before_it_begins(server: RealServer, data: Path) -> None:
-    """That a prompt is too long is found when the head of the stream is already sent: the SDK sees no error at all."""
+    """The server notices a prompt that is too long after it sent the head of the stream, so the SDK gets no error."""
     with RunningRecorder(data, "--upstream", server.url) as recorder, sdk(recorder, KEY) as client:
         create: Any = client.chat.completions.create
-        with closing(create(**QUESTION | REFUSED["too long"][1], stream=True)) as chunks:
+        with closing(create(**REQUEST | REFUSED["too long"][1], stream=True)) as chunks:
             assert list(chunks) == []
     row = only_row(data)
     assert (row["outcome"], row["status_code"], row["choices"]) == ("invalid", 200, None)
@@ -180,15 +180,15 @@ def test_a_stream_that_ends_before_it_begins(server: RealServer, data: Path) -> 
 
 def test_a_client_that_leaves_in_mid_stream(server: RealServer, data: Path) -> None:
     with RunningRecorder(data, "--upstream", server.url) as recorder, sdk(recorder, KEY) as client:
-        with streaming(client, QUESTION | ENDLESS) as texts:
-            heard = first_of(texts, 10)
+        with streaming(client, REQUEST | ENDLESS) as texts:
+            read = first_of(texts, 10)
         row = only_row(data)
-        # The server gives up as well, and is there for the next.
-        assert ask(client, QUESTION | {"max_tokens": 1}, WHOLE).returned["usage"]["completion_tokens"] == 1
+        # The server stops generating as well, and serves the next request.
+        assert send(client, REQUEST | {"max_tokens": 1}, WHOLE).returned["usage"]["completion_tokens"] == 1
     (choice,) = row["choices"]
     assert (row["outcome"], choice["finish_reason"], row["usage_source"]) == ("client_aborted", None, "absent")
-    # More may have been on its way to the client.
-    assert choice["content"].startswith("".join(heard))
+    # The recorder may have passed on more than the client read.
+    assert choice["content"].startswith("".join(read))
     assert row["reassembly_problems"] == []
 
 
@@ -197,14 +197,14 @@ def test_a_server_that_is_killed_in_mid_stream(model: Path, tmp_path: Path, data
         RealServer(command(model), tmp_path / "log") as running,
         RunningRecorder(data, "--upstream", running.url) as recorder,
         sdk(recorder, KEY) as client,
-        streaming(client, QUESTION | ENDLESS) as texts,
+        streaming(client, REQUEST | ENDLESS) as texts,
     ):
-        heard = first_of(texts, 10)
+        read = first_of(texts, 10)
         running.kill()
         with pytest.raises(openai.APIConnectionError):
-            heard.extend(texts)
+            read.extend(texts)
     row = only_row(data)
     (choice,) = row["choices"]
     assert (row["outcome"], choice["finish_reason"], row["usage_source"]) == ("upstream_aborted", None, "absent")
-    assert choice["content"] == "".join(heard)
+    assert choice["content"] == "".join(read)
     assert row["reassembly_problems"] == []

@@ -1,7 +1,7 @@
-"""What the SDKs' programs ask: each case is a question to one system, asked in one of the SDK's ways.
+"""The cases for the SDKs' programs: each is a request to one system, sent with one of the SDK's methods.
 
-A case goes to the program as JSON and is found again by its name, which the request carries as `user`. The five
-systems are the built-in provider's; the ways are the programs' own tables.
+A case goes to the program as JSON. Its name, which the request carries as `user`, identifies it in the recording. The
+five systems are the built-in provider's; the names of the methods are keys of tables in the programs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tapeline.pipeline.demo import ANSWERS, SYSTEMS, CannedAnswer, JsonObject, P
 from tapeline.pipeline.demo.answers import Answers, Choice
 
 HOSTS = {system.name: host for host, system in SYSTEMS.items()}
-# Those that ask for a key.
+# The systems that require a key.
 LOCKED = tuple(name for name, host in HOSTS.items() if SYSTEMS[host].without_key)
-QUESTION = {"role": "user", "content": "Alice and Bob are going to a science fair on 14 March 2026."}
-# How many events a client reads of an answer that then falls silent, before it leaves.
+MESSAGE = {"role": "user", "content": "Alice and Bob are going to a science fair on 14 March 2026."}
+# The number of events that a client reads from a stream that then pauses, before it leaves.
 LEAVES_AFTER = 6
 _SILENCE_MS = 60_000.0
 
@@ -39,7 +39,7 @@ EVENT_FORMAT = {"type": "json_schema", "json_schema": {"name": "event", "strict"
 
 _USAGE = {"stream_options": {"include_usage": True}}
 _LOGPROBS = {"logprobs": True, "top_logprobs": 2}
-# The models are those of the built-in provider's table of answers, and these.
+# The built-in provider's models, and two more.
 _ONE_TOOL = Choice(tool_calls=(ToolCall("call_1", "get_weather", '{"city": "Paris"}'),), finish_reason="tool_calls")
 MODELS: Answers = MappingProxyType(
     {model: tuple(replace(turn, pace=Pace(0, 0)) for turn in turns) for model, turns in ANSWERS.items()}
@@ -55,9 +55,9 @@ MODELS: Answers = MappingProxyType(
     }
 )
 
-ASKED: dict[str, JsonObject] = {
+REQUESTS: dict[str, JsonObject] = {
     "plain": {"model": "gpt-4o-mini", **_USAGE},
-    "usage not asked for": {"model": "gpt-4o-mini"},
+    "usage not requested": {"model": "gpt-4o-mini"},
     "reasoning": {"model": "deepseek-reasoner", **_USAGE},
     "a tool": {"model": "one-tool", "tools": TOOLS, **_USAGE},
     "parallel tools": {"model": "gpt-4o", "tools": TOOLS, "parallel_tool_calls": True, **_USAGE},
@@ -72,7 +72,7 @@ ASKED: dict[str, JsonObject] = {
     "log probabilities": {"model": "gpt-4o-mini", **_LOGPROBS, **_USAGE},
     "many scripts, compressed": {"model": "llama-3.3-70b", **_USAGE},
 }
-# Answered with another status than 200.
+# Requests that get another status than 200.
 REFUSED: dict[str, JsonObject] = {
     "rate limit": {"model": "demo-429"},
     "no money": {"model": "demo-402"},
@@ -81,55 +81,56 @@ REFUSED: dict[str, JsonObject] = {
     "unknown model": {"model": "gpt-4.5"},
     "bad value": {"model": "gpt-4o-mini", "temperature": 2.5},
 }
-# Streams that do not come to their end, by the outcome that is to be recorded.
+# Streams that do not reach their end, by the outcome to be recorded.
 CUT: dict[str, JsonObject] = {
     "stream_error": {"model": "demo-error-event"},
     "truncated": {"model": "demo-truncated"},
     "upstream_aborted": {"model": "demo-reset"},
 }
-# Asked without a key, and left before the end: how is the way's.
+# Requests without a key, and streams that the client leaves; the method decides how.
 KEYLESS: dict[str, JsonObject] = {"no key": {"model": "gpt-4o-mini"}}
 LEFT: dict[str, JsonObject] = {"left": {"model": "silent"}}
-# The ways that stream are called so in both programs; all others ask for a whole answer.
+# Methods that stream have one of these words in their names; all others request a whole response.
 _STREAMING = ("streamed", "helper", "left")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question in one way."""
+    """One request, sent with one method."""
 
     system: str
-    ask: str
-    way: str
+    request_name: str
+    method: str
     parameters: JsonObject
 
     @property
     def name(self) -> str:
-        return f"{self.system}, {self.ask}, {self.way}"
+        return f"{self.system}, {self.request_name}, {self.method}"
 
     @property
-    def answer(self) -> str:
-        """What the provider sends, whatever the way."""
-        return f"{self.system}, {self.ask}" if self.is_streamed else f"{self.system}, {self.ask}, not streamed"
+    def response_name(self) -> str:
+        """The name of the provider's response, which depends on streaming but not on the method."""
+        name = f"{self.system}, {self.request_name}"
+        return name if self.is_streamed else f"{name}, not streamed"
 
     @property
     def is_streamed(self) -> bool:
-        return any(word in self.way for word in _STREAMING)
+        return any(word in self.method for word in _STREAMING)
 
-    def order(self) -> JsonObject:
-        """The case as the program gets it."""
+    def as_json(self) -> JsonObject:
+        """Return the case as the program gets it."""
         host = HOSTS[self.system]
         parameters = {
             name: value for name, value in self.parameters.items() if name != "stream_options" or self.is_streamed
         }
         return {
             "base_url": f"http://{host}{SYSTEMS[host].base_path}",
-            "way": self.way,
+            "method": self.method,
             "leaves_after": LEAVES_AFTER,
-            "request": {"messages": [QUESTION], "user": self.name, **parameters},
+            "request": {"messages": [MESSAGE], "user": self.name, **parameters},
         }
 
 
-def cases(asks: dict[str, JsonObject], ways: Iterable[str], systems: Iterable[str] = tuple(HOSTS)) -> list[Case]:
-    """Each question to each system in each way."""
-    return [Case(system, ask, way, asks[ask]) for system, ask, way in product(systems, asks, ways)]
+def cases(requests: dict[str, JsonObject], methods: Iterable[str], systems: Iterable[str] = tuple(HOSTS)) -> list[Case]:
+    """Return a case for each request to each system with each method."""
+    return [Case(system, name, method, requests[name]) for system, name, method in product(systems, requests, methods)]

@@ -1,7 +1,7 @@
-"""Where an SDK makes something else of an answer than Tapeline: found by comparing, listed in `sdk_deviations.toml`.
+"""Compares what an SDK made of a response with what Tapeline made of it; `sdk_deviations.toml` lists the differences.
 
-A difference is a line that says what the SDK makes of one value: `choices[0].message.role: "assistantassistant"`. A
-value that is null is as good as one that is not there, since SDKs fill up what they know with null.
+A difference is a line with the value that the SDK has: `choices[0].message.role: "assistantassistant"`. Null and a
+missing value count as equal, because SDKs fill in null for fields that they know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.places import DATA
 TABLE = DATA / "sdk_deviations.toml"
 CLIENTS = ("python", "node")
 UNEXPLAINED = "unexplained"
-# What the SDKs put beside a text that they also parsed.
+# Fields that the SDKs add beside a text that they parsed.
 SDK_FIELDS = ("parsed", "parsed_arguments")
 PASSES = "passes for whole"
 NOTHING = "nothing"
@@ -32,20 +32,20 @@ Streams = dict[str, list[str]]
 
 @dataclass
 class Kind:
-    """A reason why an SDK reads otherwise, and by client the differences and the streams that show them."""
+    """A kind of deviation: what the SDK does, what Tapeline does and why, and the differences with their streams."""
 
     what: str = ""
     ours: str = ""
     source: str = ""
-    found: dict[str, Streams] = field(default_factory=lambda: {client: {} for client in CLIENTS})
+    differences: dict[str, Streams] = field(default_factory=lambda: {client: {} for client in CLIENTS})
 
     def streams(self, client: str) -> set[str]:
-        return {stream for streams in self.found[client].values() for stream in streams}
+        return {stream for streams in self.differences[client].values() for stream in streams}
 
 
 @cache
 def read_kinds() -> dict[str, Kind]:
-    """The kinds by name, in the order of the file."""
+    """Read the kinds by name, in the order of the file."""
     return {
         name: Kind(row["what"], row["ours"], row["source"], {client: row.get(client, {}) for client in CLIENTS})
         for name, row in _read()["kinds"].items()
@@ -53,7 +53,7 @@ def read_kinds() -> dict[str, Kind]:
 
 
 def read_versions() -> dict[str, str]:
-    """Of each client, the version of the SDK that the table is of."""
+    """Read the versions of the SDKs for which the table was written, by client."""
     versions: dict[str, str] = _read()["versions"]
     return versions
 
@@ -63,25 +63,25 @@ def _read() -> JsonObject:
 
 
 def listed(client: str, stream: str) -> set[str]:
-    """The differences that the table has for a stream."""
-    found = (kind.found[client].items() for kind in read_kinds().values())
-    return {difference for items in found for difference, streams in items if stream in streams}
+    """Return the differences that the table lists for a stream."""
+    by_kind = (kind.differences[client].items() for kind in read_kinds().values())
+    return {difference for items in by_kind for difference, streams in items if stream in streams}
 
 
-def differences(expected: JsonObject, told: JsonObject) -> set[str]:
-    """What the SDK makes otherwise of an answer that is expected to be read so.
+def differences(expected: JsonObject, result: JsonObject) -> set[str]:
+    """Return the differences between the expected reading of a response and the SDK's.
 
-    An exception in the middle of a whole answer is all there is to say of it; where the answer is not whole, what was
-    put together until then is compared, too.
+    If the SDK raises on a complete response, the exception is the only difference. If the response is incomplete, the
+    completion that the SDK has assembled until then is compared as well.
     """
-    raised, error = told.get("raised"), expected["error"]
+    raised, error = result.get("raised"), expected["error"]
     is_whole = error is None and expected["completion"] is not None and (expected["done"] or expected["finished"])
     if raised and is_whole:
         return {_raises(raised)}
-    found = set(_unlike(expected["completion"], told.get("completion"), ""))
+    unlike = set(_unlike(expected["completion"], result.get("completion"), ""))
     if raised and error is not None and _message(error) not in raised["message"]:
-        found.add(_raises(raised))
-    return found if raised or is_whole else found | {PASSES}
+        unlike.add(_raises(raised))
+    return unlike if raised or is_whole else unlike | {PASSES}
 
 
 def _unlike(ours: Any, theirs: Any, path: str) -> Iterator[str]:
@@ -102,13 +102,13 @@ def _shown(value: Any) -> str:
 
 
 def _raises(raised: JsonObject) -> str:
-    """An exception; its words only where they are the SDK's, as others change from one Python to the next."""
-    # Behind the dash stand figures of the answer.
+    """Describe an exception; with its message only if it is the SDK's, because others depend on the Python version."""
+    # Values from the response follow the dash.
     words = raised["message"].partition("\n")[0].partition(" - ")[0] if raised["own"] else ""
     return f"raises {raised['class']}: {words}" if words else f"raises {raised['class']}"
 
 
 def _message(error: Any) -> str:
-    """The message of an error in any shape that the streams have."""
+    """Return the message of an error, in any of the shapes that the streams have."""
     inner = error.get("error", error) if isinstance(error, dict) else error
     return str(inner.get("message", inner) if isinstance(inner, dict) else inner)

@@ -1,6 +1,6 @@
-"""Runs the SDKs' programs: the one in this Python, and the one in node, for which the package is installed first.
+"""Runs the SDKs' programs: the one in Python, and the one in node, for which the package is installed first.
 
-A program is asked all cases at once, as starting it takes longer than a hundred answers.
+A program runs all cases in one process, because starting it takes longer than a hundred requests.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ RUN_SECONDS = 100
 
 @dataclass(frozen=True)
 class Program:
-    """A client program: it gets the path of a file of cases as its last argument and prints what came of them."""
+    """A client program: its last argument is the path of a file of cases, and it prints their results."""
 
     client: str
     version: str
     command: tuple[str, ...]
     source: Path | None = None
-    """What it reads from stdin, if that is where its source is read from."""
+    """The file that it gets on stdin, if its source is read from there."""
     folder: Path | None = None
 
-    def ask(self, orders: Sequence[JsonObject], folder: Path, launcher: Sequence[str] = ()) -> list[JsonObject]:
-        """What the SDK made of each order's answer; `launcher` is put before the command."""
+    def run(self, cases: Sequence[JsonObject], folder: Path, launcher: Sequence[str] = ()) -> list[JsonObject]:
+        """Run the cases, and return what the SDK made of each response; `launcher` is put before the command."""
         path = folder / f"{self.client}.json"
-        path.write_text(json.dumps(orders))
+        path.write_text(json.dumps(cases))
         result = subprocess.run(
             [*launcher, *self.command, str(path)],
             input=self.source.read_bytes() if self.source else b"",
@@ -51,9 +51,9 @@ class Program:
             check=False,
         )
         assert result.returncode == 0, result.stderr.decode(errors="replace")
-        told: list[JsonObject] = json.loads(result.stdout)
-        assert len(told) == len(orders)
-        return told
+        results: list[JsonObject] = json.loads(result.stdout)
+        assert len(results) == len(cases)
+        return results
 
 
 def python_program() -> Program:
@@ -61,7 +61,7 @@ def python_program() -> Program:
 
 
 def node_program() -> Program:
-    """The program in node; skips the test where node or the package cannot be had."""
+    """Return the program in node; skips the test if node or the package is not available."""
     command = (require("node"), "--input-type=module", "-")
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
@@ -70,5 +70,5 @@ def node_program() -> Program:
 
 
 def node_version() -> str:
-    """The version of the openai package for node."""
+    """Return the version of the openai package for node."""
     return str(json.loads((NODE / "package.json").read_text())["dependencies"]["openai"])

@@ -1,8 +1,8 @@
-"""A program with the openai SDK: asks what it is told to and prints, as JSON, what the SDK made of each answer.
+"""A program with the openai SDK: it sends the requests of a file, and prints what the SDK made of the responses.
 
     python python_client.py CASES
 
-It knows nothing of recorders: proxies and certificates come to it by the environment, if at all.
+It knows nothing about recorders: it gets proxies and certificates from its environment, if at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import openai
 from pydantic import BaseModel
 
-Told = dict[str, Any]
+Json = dict[str, Any]
 ERROR_FIELDS = ("status_code", "type", "code", "param")
 
 
@@ -38,114 +38,114 @@ def async_client(base_url: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(api_key="sk-test", base_url=base_url, max_retries=0, timeout=30)
 
 
-def completions(case: Told) -> Any:
+def completions(case: Json) -> Any:
     return client(case["base_url"]).chat.completions
 
 
-def async_completions(case: Told) -> Any:
+def async_completions(case: Json) -> Any:
     return async_client(case["base_url"]).chat.completions
 
 
-def whole(case: Told, told: Told) -> None:
-    told["completion"] = completions(case).create(**case["request"]).to_dict()
+def whole(case: Json, result: Json) -> None:
+    result["completion"] = completions(case).create(**case["request"]).to_dict()
 
 
-def whole_without_key(case: Told, told: Told) -> None:
+def whole_without_key(case: Json, result: Json) -> None:
     headers = {"Authorization": openai.omit}
-    told["completion"] = completions(case).create(**case["request"], extra_headers=headers).to_dict()
+    result["completion"] = completions(case).create(**case["request"], extra_headers=headers).to_dict()
 
 
-def streamed(case: Told, told: Told) -> None:
-    take_all(completions(case).create(**case["request"], stream=True), told)
+def streamed(case: Json, result: Json) -> None:
+    keep_all(completions(case).create(**case["request"], stream=True), result)
 
 
-def helper(case: Told, told: Told) -> None:
+def helper(case: Json, result: Json) -> None:
     with completions(case).stream(**case["request"]) as stream:
         try:
-            told["completion"] = stream.get_final_completion().to_dict()
+            result["completion"] = stream.get_final_completion().to_dict()
         except Exception:
-            told["completion"] = snapshot(stream)
+            result["completion"] = snapshot(stream)
             raise
 
 
-def raw(case: Told, told: Told) -> None:
-    answer = completions(case).with_raw_response.create(**case["request"])
-    told["request_id"] = answer.headers["x-request-id"]
-    told["completion"] = answer.parse().to_dict()
+def raw(case: Json, result: Json) -> None:
+    response = completions(case).with_raw_response.create(**case["request"])
+    result["request_id"] = response.headers["x-request-id"]
+    result["completion"] = response.parse().to_dict()
 
 
-def raw_streamed(case: Told, told: Told) -> None:
-    answer = completions(case).with_raw_response.create(**case["request"], stream=True)
-    told["request_id"] = answer.headers["x-request-id"]
-    take_all(answer.parse(), told)
+def raw_streamed(case: Json, result: Json) -> None:
+    response = completions(case).with_raw_response.create(**case["request"], stream=True)
+    result["request_id"] = response.headers["x-request-id"]
+    keep_all(response.parse(), result)
 
 
-def unread(case: Told, told: Told) -> None:
-    with completions(case).with_streaming_response.create(**case["request"]) as answer:
-        told["request_id"] = answer.headers["x-request-id"]
-        told["completion"] = json.loads("".join(answer.iter_text()))
+def unread(case: Json, result: Json) -> None:
+    with completions(case).with_streaming_response.create(**case["request"]) as response:
+        result["request_id"] = response.headers["x-request-id"]
+        result["completion"] = json.loads("".join(response.iter_text()))
 
 
-def unread_streamed(case: Told, told: Told) -> None:
-    with completions(case).with_streaming_response.create(**case["request"], stream=True) as answer:
-        told["request_id"] = answer.headers["x-request-id"]
-        lines = [line.removeprefix("data: ") for line in answer.iter_lines()]
-        told["chunks"] = [json.loads(line) for line in lines if line.startswith("{")]
+def unread_streamed(case: Json, result: Json) -> None:
+    with completions(case).with_streaming_response.create(**case["request"], stream=True) as response:
+        result["request_id"] = response.headers["x-request-id"]
+        lines = [line.removeprefix("data: ") for line in response.iter_lines()]
+        result["chunks"] = [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def parsed(case: Told, told: Told) -> None:
+def parsed(case: Json, result: Json) -> None:
     completion = completions(case).parse(**case["request"] | {"response_format": Event})
-    told["completion"] = completion.to_dict()
-    told["parsed"] = completion.choices[0].message.parsed.model_dump()
+    result["completion"] = completion.to_dict()
+    result["parsed"] = completion.choices[0].message.parsed.model_dump()
 
 
-def helper_parsed(case: Told, told: Told) -> None:
+def helper_parsed(case: Json, result: Json) -> None:
     with completions(case).stream(**case["request"] | {"response_format": Event}) as stream:
         completion = stream.get_final_completion()
-    told["completion"] = completion.to_dict()
-    told["parsed"] = completion.choices[0].message.parsed.model_dump()
+    result["completion"] = completion.to_dict()
+    result["parsed"] = completion.choices[0].message.parsed.model_dump()
 
 
-def left_by_break(case: Told, told: Told) -> None:
-    told["chunks"] = []
+def left_by_break(case: Json, result: Json) -> None:
+    result["chunks"] = []
     for chunk in completions(case).create(**case["request"], stream=True):
-        told["chunks"].append(chunk.to_dict())
-        if len(told["chunks"]) == case["leaves_after"]:
+        result["chunks"].append(chunk.to_dict())
+        if len(result["chunks"]) == case["leaves_after"]:
             break
 
 
-def left_by_close(case: Told, told: Told) -> None:
+def left_by_close(case: Json, result: Json) -> None:
     stream = completions(case).create(**case["request"], stream=True)
-    told["chunks"] = [next(stream).to_dict() for _ in range(case["leaves_after"])]
+    result["chunks"] = [next(stream).to_dict() for _ in range(case["leaves_after"])]
     stream.close()
 
 
-async def async_whole(case: Told, told: Told) -> None:
-    told["completion"] = (await async_completions(case).create(**case["request"])).to_dict()
+async def async_whole(case: Json, result: Json) -> None:
+    result["completion"] = (await async_completions(case).create(**case["request"])).to_dict()
 
 
-async def async_streamed(case: Told, told: Told) -> None:
-    told["chunks"] = []
+async def async_streamed(case: Json, result: Json) -> None:
+    result["chunks"] = []
     async for chunk in await async_completions(case).create(**case["request"], stream=True):
-        told["chunks"].append(chunk.to_dict())
+        result["chunks"].append(chunk.to_dict())
 
 
-async def async_helper(case: Told, told: Told) -> None:
+async def async_helper(case: Json, result: Json) -> None:
     async with async_completions(case).stream(**case["request"]) as stream:
         try:
-            told["completion"] = (await stream.get_final_completion()).to_dict()
+            result["completion"] = (await stream.get_final_completion()).to_dict()
         except Exception:
-            told["completion"] = snapshot(stream)
+            result["completion"] = snapshot(stream)
             raise
 
 
-async def async_left(case: Told, told: Told) -> None:
+async def async_left(case: Json, result: Json) -> None:
     stream = await async_completions(case).create(**case["request"], stream=True)
-    told["chunks"] = [(await anext(stream)).to_dict() for _ in range(case["leaves_after"])]
+    result["chunks"] = [(await anext(stream)).to_dict() for _ in range(case["leaves_after"])]
     await stream.close()
 
 
-WAYS = {
+METHODS = {
     "whole": whole,
     "whole without key": whole_without_key,
     "streamed": streamed,
@@ -165,41 +165,41 @@ WAYS = {
 }
 
 
-def take_all(chunks: Any, told: Told) -> None:
-    """Every chunk, those before an exception too."""
-    told["chunks"] = []
+def keep_all(chunks: Any, result: Json) -> None:
+    """Keep every chunk, including those before an exception."""
+    result["chunks"] = []
     for chunk in chunks:
-        told["chunks"].append(chunk.to_dict())
+        result["chunks"].append(chunk.to_dict())
 
 
 def snapshot(stream: Any) -> Any:
-    """What a helper has put together so far; nothing where it has nothing."""
+    """Return what a helper has assembled so far; None if nothing."""
     try:
         return stream.current_completion_snapshot.to_dict()
     except AssertionError:
         return None
 
 
-def described(error: Exception) -> Told:
+def described(error: Exception) -> Json:
     fields = {name: getattr(error, name, None) for name in ERROR_FIELDS}
     own = isinstance(error, openai.OpenAIError)
     return {"class": type(error).__name__, "message": str(error), "own": own, **fields}
 
 
-async def ask(case: Told) -> Told:
-    told: Told = {}
+async def run(case: Json) -> Json:
+    result: Json = {}
     try:
-        asked = WAYS[case["way"]](case, told)
-        if inspect.isawaitable(asked):
-            await asked
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the SDK makes of the answer
-        told["raised"] = described(error)
-    return told
+        call = METHODS[case["method"]](case, result)
+        if inspect.isawaitable(call):
+            await call
+    except Exception as error:  # noqa: BLE001 - any exception is what the SDK made of the response
+        result["raised"] = described(error)
+    return result
 
 
 async def main(path: str) -> None:
     cases = json.loads(Path(path).read_text())
-    json.dump([await ask(case) for case in cases], sys.stdout)
+    json.dump([await run(case) for case in cases], sys.stdout)
 
 
 if __name__ == "__main__":

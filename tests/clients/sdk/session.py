@@ -1,7 +1,7 @@
-"""Asks the built-in provider through a real recorder, by an SDK's program, and sets side by side what each side has.
+"""Runs an SDK's program against the built-in provider through a real recorder, and collects what each of them has.
 
-The program is started as a user's is, `tapeline record -- COMMAND`: the environment leads it, and the recorder goes on
-through the provider as through an upstream proxy, so that every system is met under its own host.
+The program is started like a user's, with `tapeline record -- COMMAND`, so the environment leads it. The recorder uses
+the provider as its upstream proxy, so that every system has its own host.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ from tests.support.processes.recorder import TAPELINE, query
 
 @dataclass
 class Seen:
-    """One case as the SDK, the provider and the recorder have it."""
+    """One case as the SDK, the provider and the recorder saw it."""
 
     case: Case
-    told: JsonObject
+    #: What the SDK's program printed.
+    result: JsonObject
     rows: list[JsonObject] = field(default_factory=list)
     sent: list[SentResponse] = field(default_factory=list)
 
     @property
     def row(self) -> JsonObject:
-        """The last exchange of the case, which is the only one but where tools were run."""
+        """The last exchange of the case; only runs of tools have several."""
         return self.rows[-1]
 
     @property
     def recorded(self) -> JsonObject | None:
-        """The completion that was assembled for the dataset."""
+        """The completion that was reassembled for the dataset."""
         row: Any = self.row
         document: JsonObject | None = json.loads(dumps(rebuild_completion(row)))
         return document
 
     @property
     def provided(self) -> JsonObject:
-        """The completion as it is without streaming; without usage, where the answer did not report it."""
+        """The completion as the provider sends it without streaming, and without usage if the response had none."""
         sent = self.sent[-1]
         assert sent.completion is not None
         if reports_usage(sent.request, SYSTEMS[HOSTS[self.case.system]]):
@@ -51,7 +52,7 @@ class Seen:
         return {name: value for name, value in sent.completion.items() if name != "usage"}
 
     def expected(self) -> JsonObject:
-        """What the recorder says, in the terms of the files beside `tests/streams/*.sse`."""
+        """Return what was recorded, in the terms of the files beside `tests/data/streams/*.sse`."""
         is_whole = self.row["outcome"] == "complete"
         error = loads(self.row["error_raw"]) if self.row["error_raw"] else None
         return {"completion": self.recorded, "error": error, "done": is_whole, "finished": is_whole}
@@ -61,17 +62,17 @@ Session = dict[str, Seen]
 
 
 def converse(program: Program, cases: Sequence[Case], folder: Path) -> Session:
-    """Ask all cases, recorded below `folder`; gives them by their names."""
+    """Run all cases, recorded below `folder`, and return them by their names."""
     data = folder / "recordings"
     with BuiltInProvider(answers=MODELS) as provider:
         recorder = [*TAPELINE, "record", "--data", str(data), "--mode", f"upstream:{provider.url}", "--"]
-        answers = program.ask([case.order() for case in cases], folder, recorder)
+        results = program.run([case.as_json() for case in cases], folder, recorder)
         sent = provider.sent
-    seen = {case.name: Seen(case, told) for case, told in zip(cases, answers, strict=True)}
+    seen = {case.name: Seen(case, result) for case, result in zip(cases, results, strict=True)}
     for row in query(data, "SELECT * FROM exchanges ORDER BY started_at, exchange_id"):
         seen[row["user"]].rows.append(row)
-    for one in sent:
-        seen[one.request["user"]].sent.append(one)
+    for response in sent:
+        seen[response.request["user"]].sent.append(response)
     return seen
 
 

@@ -1,4 +1,4 @@
-"""Plays the files of `tests/data/streams` to an SDK, as the answers to streamed requests."""
+"""Plays the files of `tests/data/streams` to an SDK, as responses to streamed requests."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ STREAMS = sorted(path.stem for path in FOLDER.glob("*.sse"))
 
 
 def expected(stream: str) -> JsonObject:
-    """What must be read of a stream."""
+    """Return the expected reading of a stream."""
     values: JsonObject = json.loads(FOLDER.joinpath(f"{stream}.json").read_bytes())
     return {"content_type": "text/event-stream", "content_encoding": "", **values}
 
 
 def play(program: Program, folder: Path) -> dict[str, JsonObject]:
-    """What the SDK's helper makes of every stream."""
-    with ScriptedServer(_answer) as server:
-        orders = [
+    """Return what the SDK's helper makes of every stream."""
+    with ScriptedServer(_respond) as server:
+        cases = [
             {
                 "base_url": f"{server.url}/v1",
-                "way": "helper",
+                "method": "helper",
                 "request": {"model": stream, "messages": [{"role": "user", "content": "?"}]},
             }
             for stream in STREAMS
         ]
-        return dict(zip(STREAMS, program.ask(orders, folder), strict=True))
+        return dict(zip(STREAMS, program.run(cases, folder), strict=True))
 
 
-def _answer(conversation: Conversation) -> None:
+def _respond(conversation: Conversation) -> None:
     stream = json.loads(conversation.read_body())["model"]
     wanted = expected(stream)
     coding = {"Content-Encoding": wanted["content_encoding"]} if wanted["content_encoding"] else {}
-    # A client that has had enough may leave within the answer.
+    # A client may leave in the middle of a response.
     with suppress(OSError):
         conversation.answer(FOLDER.joinpath(f"{stream}.sse").read_bytes(), wanted["content_type"], **coding)

@@ -1,14 +1,14 @@
-// A client program in node, as ask.py is one in Python: node ask.mjs BASE_URL MODEL
+// The same program as ask.py, for node: node ask.mjs BASE_URL MODEL
 const [baseUrl, model] = process.argv.slice(2);
 const messages = [{ role: "user", content: "Hello!" }];
 
 async function ask(more) {
-  const answer = await fetch(`${baseUrl}/chat/completions`, {
+  const response = await fetch(`${baseUrl}/chat/completions`, {
     method: "POST",
     headers: { "Authorization": "Bearer sk-test", "Content-Type": "application/json" },
     body: JSON.stringify({ model, messages, ...more }),
   });
-  return answer.text();
+  return response.text();
 }
 
 const whole = await ask({});

@@ -1,4 +1,4 @@
-"""A headless Chromium that opens a page and tells what the page did: console, network, what stands in it."""
+"""A headless Chromium that opens a page and reports what the page did: console, network, and a value from it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import pytest
 
 READY_SECONDS = 30.0
 STEP_SECONDS = 30.0
-# What the page may ask for after it was loaded, it asks for by then.
+# Time for the requests that a page makes after it was loaded.
 _SETTLE_SECONDS = 0.5
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass
 class Opened:
-    """What a page did, and what `expression` was in it."""
+    """What a page did, and the value of the expression in it."""
 
     complaints: list[str] = field(default_factory=list)
-    #: What it asked for, be it let through or not, and why what was not was not.
+    #: The URLs that it requested, including blocked ones, and the reasons for blocking.
     requests: list[str] = field(default_factory=list)
     blocked: list[str] = field(default_factory=list)
     value: Any = None
@@ -37,8 +37,8 @@ class Opened:
 def open_page(page: Path | str, expression: str, width: int | None = None, **emulated: str) -> Opened:
     """Open a file, or one of the browser's own pages; skips the test where there is no Chromium.
 
-    Media features are emulated by their names, with a width in CSS pixels a phone of that width. Of an expression that
-    is a promise the value is waited for.
+    `emulated` sets media features by their names; a width in CSS pixels emulates a phone of that width. The value of a
+    promise is awaited.
     """
     program = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
@@ -50,7 +50,7 @@ def open_page(page: Path | str, expression: str, width: int | None = None, **emu
 
 @contextmanager
 def _running(program: str) -> Iterator[str]:
-    """The browser as a process; gives the address at which it takes orders."""
+    """Run the browser as a process, and yield the address of its debugging interface."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
             program,
@@ -67,8 +67,8 @@ def _running(program: str) -> Iterator[str]:
         try:
             assert process.stderr is not None
             for line in process.stderr:
-                if found := re.search(r"ws://\S+", line):
-                    yield found.group()
+                if address := re.search(r"ws://\S+", line):
+                    yield address.group()
                     break
             else:
                 pytest.fail("chromium did not start")
@@ -82,43 +82,43 @@ def _running(program: str) -> Iterator[str]:
 async def _open(address: str, url: str, expression: str, width: int | None, emulated: dict[str, str]) -> Opened:
     opened = Opened()
     loaded = asyncio.Event()
-    answers: dict[int, asyncio.Future[Any]] = {}
+    replies: dict[int, asyncio.Future[Any]] = {}
     async with aiohttp.ClientSession() as client, client.ws_connect(address, max_msg_size=0) as socket:
 
         async def listen() -> None:
             async for message in socket:
                 event = message.json()
                 if "id" in event:
-                    answers.pop(event["id"]).set_result(event.get("result", event))
+                    replies.pop(event["id"]).set_result(event.get("result", event))
                 else:
                     _note(opened, event)
                     if event["method"] == "Page.loadEventFired":
                         loaded.set()
 
-        async def order(method: str, session: str | None = None, **parameters: Any) -> Any:
+        async def call(method: str, session: str | None = None, **parameters: Any) -> Any:
             number = len(numbers)
             numbers.append(method)
-            answers[number] = asyncio.get_running_loop().create_future()
+            replies[number] = asyncio.get_running_loop().create_future()
             message = {"id": number, "method": method, "params": parameters}
             await socket.send_json(message | ({"sessionId": session} if session else {}))
-            return await asyncio.wait_for(answers[number], STEP_SECONDS)
+            return await asyncio.wait_for(replies[number], STEP_SECONDS)
 
         numbers: list[str] = []
         listener = asyncio.create_task(listen())
-        target = await order("Target.createTarget", url="about:blank")
-        session = (await order("Target.attachToTarget", targetId=target["targetId"], flatten=True))["sessionId"]
+        target = await call("Target.createTarget", url="about:blank")
+        session = (await call("Target.attachToTarget", targetId=target["targetId"], flatten=True))["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            await order(f"{domain}.enable", session)
+            await call(f"{domain}.enable", session)
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in emulated.items()]
-        await order("Emulation.setEmulatedMedia", session, features=features)
+        await call("Emulation.setEmulatedMedia", session, features=features)
         if width is not None:
             screen = {"width": width, "height": 2 * width, "deviceScaleFactor": 1, "mobile": True}
-            await order("Emulation.setDeviceMetricsOverride", session, **screen)
-        await order("Page.navigate", session, url=url)
+            await call("Emulation.setDeviceMetricsOverride", session, **screen)
+        await call("Page.navigate", session, url=url)
         await asyncio.wait_for(loaded.wait(), STEP_SECONDS)
         await asyncio.sleep(_SETTLE_SECONDS)
-        how = {"returnByValue": True, "awaitPromise": True}
-        evaluated = await order("Runtime.evaluate", session, expression=expression, **how)
+        options = {"returnByValue": True, "awaitPromise": True}
+        evaluated = await call("Runtime.evaluate", session, expression=expression, **options)
         opened.value = evaluated["result"].get("value")
         listener.cancel()
     return opened

@@ -1,6 +1,6 @@
-"""Many clients at once and the provider they ask, in one event loop: raw HTTP/1.1, and every byte is compared.
+"""Many clients at once and their provider, in one event loop: raw HTTP/1.1, so that every byte can be compared.
 
-What is answered follows from the question's number alone, so that both ends know it without speaking of it.
+The response depends only on the number of the request, so both ends know it without sharing anything.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dataclasses import dataclass, field
 from tests.support.clients.wire import DONE, FINISH, PATH, chat, event
 
 WAIT_SECONDS = 110.0
-# A proxy under test that takes connections one by one must not drop those that come at the same moment.
+# A proxy under test that accepts connections one by one must not drop those that come at the same moment.
 BACKLOG = 4096
 
 
 def words(number: int, count: int) -> list[str]:
-    """The text of answer `number`, an event a word."""
+    """Return the words of response `number`, one for each event."""
     return [f"{number}.{position} " for position in range(count)]
 
 
 def stream(number: int, count: int) -> bytes:
-    """The body of a streamed answer, whole."""
+    """Return the whole body of a streamed response."""
     return b"".join(map(event, words(number, count))) + FINISH + DONE
 
 
 def completion(number: int) -> bytes:
-    """The body of an answer without streaming."""
+    """Return the body of a response without streaming."""
     choice = {"index": 0, "message": {"role": "assistant", "content": f"Answer {number}"}, "finish_reason": "stop"}
     return json.dumps({"id": f"chatcmpl-{number}", "object": "chat.completion", "choices": [choice]}).encode()
 
 
 @dataclass
 class Crowd:
-    """A provider; `events` of each stream, of which all but the first come once `together` streams are open."""
+    """A provider. Each stream has `events` events; all but the first are sent once `together` streams are open."""
 
     events: int = 10
     together: int = 1
@@ -66,9 +66,9 @@ class Crowd:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while request := await read_message(reader):
-                question = json.loads(request)
-                number = int(question["messages"][0]["content"].partition(" ")[0])
-                if question["stream"]:
+                payload = json.loads(request)
+                number = int(payload["messages"][0]["content"].partition(" ")[0])
+                if payload["stream"]:
                     await self._stream(writer, number)
                 else:
                     body = completion(number)
@@ -76,7 +76,7 @@ class Crowd:
                     writer.write(head.encode() + body)
                     await writer.drain()
         except ConnectionError:
-            pass  # the client's end tells what became of it
+            pass  # the client reports what happened
         finally:
             writer.close()
 
@@ -114,7 +114,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 async def ask(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int, *, streamed: bool, more: str = ""
 ) -> bytes:
-    """Ask question `number`, with more text if given, and read the answer's body."""
+    """Send request `number`, with more text if given, and return the body of the response."""
     body = chat(stream=streamed, text=f"{number} {more}")
     head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     writer.write(head.encode() + b"\r\n\r\n" + body)
@@ -122,7 +122,7 @@ async def ask(
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:
-    """The body of a request or an answer; nothing at the connection's end."""
+    """Read the body of a request or a response; no bytes at the connection's end."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
     except asyncio.IncompleteReadError:

@@ -1,7 +1,7 @@
-"""HTTP/2 over TLS on both ends: a provider that answers as a test says, and a client that leaves as a test says.
+"""HTTP/2 over TLS on both ends: a provider with scripted responses, and a client with scripted endings.
 
-Clients of the usual libraries close the connection; streams that are reset on an open one, connections that are given
-up by GOAWAY, informational answers and trailers are made here.
+Common HTTP libraries only close the connection. These two can also reset a stream on an open connection, give up a
+connection with GOAWAY, and send informational responses and trailers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tests.support.servers.scripted import WAIT_SECONDS, Turns
 _SENT_AT_ONCE = 16_384
 
 Headers = list[tuple[str, str]]
-#: Says what is answered on a stream, given the connection's state. What follows on the wire is sent together.
+#: Writes the response to a stream into the state of its connection; everything it writes is sent together.
 Answer = Callable[[h2.connection.H2Connection, int], None]
 
 
 def begin(state: h2.connection.H2Connection, stream: int, *pieces: bytes) -> None:
-    """The head of an event stream, and pieces of its body, a DATA frame each."""
+    """Send the head of an event stream, and pieces of its body, each in a DATA frame."""
     state.send_headers(stream, [(":status", "200"), ("content-type", "text/event-stream")])
     for piece in pieces:
         state.send_data(stream, piece)
 
 
 def streaming(*pieces: bytes) -> Answer:
-    """An event stream that ends in order."""
+    """Return the response of an event stream that ends in order."""
 
     def answer(state: h2.connection.H2Connection, stream: int) -> None:
         begin(state, stream, *pieces)
@@ -45,12 +45,12 @@ def streaming(*pieces: bytes) -> Answer:
 
 
 def endless(*pieces: bytes) -> Answer:
-    """An event stream that goes on for as long as the client stays."""
+    """Return the response of an event stream that never ends."""
     return lambda state, stream: begin(state, stream, *pieces)
 
 
 class Http2Provider:
-    """Answers each request when it is whole, or with `at_once` when its head is there; a context manager."""
+    """Responds to each request when it is complete, or with `at_once` when its head has come; a context manager."""
 
     def __init__(self, context: ssl.SSLContext, answer: Answer, *, at_once: bool = False) -> None:
         context.set_alpn_protocols(["h2"])
@@ -63,7 +63,7 @@ class Http2Provider:
         self.connections = 0
         self.requests: list[bytes] = []
         self.trailers: list[Headers] = []
-        #: Given when the first bytes of a body are there, when a request is whole, when its client has left.
+        #: Turns for the test: the first bytes of a body have come, a request is complete, a client has left.
         self.begun, self.asked, self.left = Turns(), Turns(), Turns()
 
     @property
@@ -73,7 +73,7 @@ class Http2Provider:
 
     @property
     def unfinished(self) -> bytes:
-        """What has come of the last request."""
+        """The part of the last request that has come."""
         return self._bodies[max(self._bodies)]
 
     def __enter__(self) -> Self:
@@ -133,14 +133,14 @@ class Http2Provider:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Close when the other side has closed: what it still says would make the system drop what it has not read."""
+    """Close only after the other side has closed: with unread bytes, closing resets the connection and loses data."""
     connection.shutdown(socket.SHUT_WR)
     while connection.recv(_SENT_AT_ONCE):
         pass
 
 
 class Http2Client:
-    """One stream after the other to an authority, over a connection that is open; use it as a context manager."""
+    """Sends one stream after the other over an open connection; use it as a context manager."""
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext, host: str) -> None:
         context.set_alpn_protocols(["h2"])
@@ -158,7 +158,7 @@ class Http2Client:
         self._socket.close()
 
     def renew(self) -> None:
-        """Go over to the next stream."""
+        """Start the next stream."""
         self._stream += 2
         self.heads: list[Headers] = []
         self.body = b""
@@ -167,12 +167,12 @@ class Http2Client:
         self.end: str | None = None
 
     def ask(self, path: str, body: bytes, **headers: str) -> None:
-        """A whole request."""
+        """Send a whole request."""
         self.begin(path, body, **headers)
         self.finish()
 
     def begin(self, path: str, body: bytes, **headers: str) -> None:
-        """The head of a request and a part of its body; underscores in the headers' names stand for hyphens."""
+        """Send the head of a request and a part of its body; underscores in header names stand for hyphens."""
         head = [(":method", "POST"), (":scheme", "https"), (":authority", self._host), (":path", path)]
         more = [(name.lower().replace("_", "-"), value) for name, value in headers.items()]
         self._state.send_headers(self._stream, head + more)
@@ -180,7 +180,7 @@ class Http2Client:
         self._flush()
 
     def finish(self, body: bytes = b"", trailers: Headers | None = None) -> None:
-        """The rest of the body, and the end of the request."""
+        """Send the rest of the body, and the end of the request."""
         if trailers:
             self._state.send_data(self._stream, body)
             self._state.send_headers(self._stream, trailers, end_stream=True)
@@ -189,30 +189,30 @@ class Http2Client:
         self._flush()
 
     def read(self, size: int) -> bytes:
-        """So many bytes of the answer's body."""
+        """Read until `size` bytes of the response's body have come, and return the body so far."""
         while len(self.body) < size and self.end is None:
             self._receive()
         return self.body
 
     def read_head(self) -> Headers:
-        """The head of the answer, when it is there."""
+        """Wait for the head of the response, and return it."""
         while not self.heads and self.end is None:
             self._receive()
         return self.heads[-1]
 
     def read_to_the_end(self) -> bytes:
-        """All that comes on the stream; `end` says how it ended."""
+        """Read the stream to its end; `end` holds how it ended."""
         while self.end is None:
             self._receive()
         return self.body
 
     def reset(self, code: h2.errors.ErrorCodes = h2.errors.ErrorCodes.CANCEL) -> None:
-        """End the stream, and not the connection."""
+        """Reset the stream, but keep the connection."""
         self._state.reset_stream(self._stream, code)
         self._flush()
 
     def go_away(self) -> None:
-        """End the connection, as HTTP/2 has it."""
+        """Send GOAWAY and end the connection."""
         self._state.close_connection()
         self._flush()
 

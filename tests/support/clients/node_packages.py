@@ -1,4 +1,4 @@
-"""Packages for node that tests use, each installed once from a lock file; a test that cannot have them is skipped."""
+"""Packages for node that tests use, installed once from a lock file; without them, a test is skipped."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from tests.support.machine.programs import require
 from tests.support.places import ROOT
 
-# What is installed, a folder a lock file; git ignores it.
+# One folder for each lock file; git ignores it.
 INSTALLED = ROOT / ".node"
 INSTALL_SECONDS = 60
 
 
 def installed(source: Path) -> Path:
-    """The folder in which the packages are installed that the lock file in this folder names."""
+    """Install the packages of a folder's lock file if needed, and return where they are."""
     target = INSTALLED / hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()[:16]
     if target.exists():
         return target
@@ -33,7 +33,7 @@ def installed(source: Path) -> Path:
         try:
             folder.rename(target)
         except OSError:
-            assert target.exists()  # another process of the tests was quicker
+            assert target.exists()  # another test process was faster
     return target
 
 

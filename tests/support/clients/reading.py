@@ -1,6 +1,7 @@
-"""Puts together what a client read, as simply as the built-in provider's streams allow.
+"""Reassembles what a client read, as simply as the built-in provider's streams allow.
 
-It shares nothing with the pipeline's own assembly: where both come to the same, both are right or wrong in one way.
+It shares no code with the pipeline's own reassembly, so that the two can be compared. It reads only what the dataset
+has columns for; `joining` keeps every field.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _LOGPROBS = ("logprobs", "log_probs")
 
 
 def events_in(body: bytes | str) -> Iterator[JsonObject]:
-    """The JSON of a stream's events, without `[DONE]` and comments."""
+    """Yield the JSON of a stream's events, without `[DONE]` and comments."""
     text = body.decode() if isinstance(body, bytes) else body
     for block in text.split("\n\n"):
         if block.startswith("data: {"):
@@ -25,7 +26,7 @@ def events_in(body: bytes | str) -> Iterator[JsonObject]:
 
 
 def joined(chunks: Iterable[JsonObject]) -> JsonObject:
-    """A stream's chunks as one completion: choices, usage and id."""
+    """Join a stream's chunks into one completion: choices, usage and id."""
     completion: JsonObject = {"choices": [], "usage": None}
     choices: dict[int, JsonObject] = {}
     for chunk in chunks:
@@ -38,7 +39,7 @@ def joined(chunks: Iterable[JsonObject]) -> JsonObject:
 
 
 def summary(completion: JsonObject) -> list[JsonObject]:
-    """What a completion says, choice by choice, in the terms of the dataset's columns."""
+    """Return a completion's choices in the terms of the dataset's columns."""
     return [
         {
             "index": choice["index"],
@@ -57,7 +58,7 @@ def summary(completion: JsonObject) -> list[JsonObject]:
 
 
 def recorded_summary(row: JsonObject) -> list[JsonObject]:
-    """The same from a row of `exchanges`."""
+    """Return the same from a row of `exchanges`."""
     return [
         {
             **{name: choice[name] for name in ("index", "content", "refusal", "reasoning", "finish_reason")},
@@ -73,7 +74,7 @@ def _first(values: JsonObject, names: tuple[str, ...]) -> Any:
 
 
 def _calls(message: JsonObject) -> list[JsonObject]:
-    """A message's tool calls; the legacy function call is one without an id."""
+    """Return a message's tool calls; a legacy function call counts as one without an id."""
     legacy = message.get("function_call")
     return message.get("tool_calls") or ([{"function": legacy}] if legacy else [])
 

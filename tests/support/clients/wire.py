@@ -1,6 +1,6 @@
-"""Plain HTTP clients that reach a server through a recorder, and two roads on which they do.
+"""Plain HTTP clients that reach a server through a recorder, over one of two roads: `plain` and `tls`.
 
-They read and write bytes as they are on the wire, which an SDK would hide.
+They read and write the bytes on the wire, which an SDK would hide.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ ROADS = ("plain", "tls")
 
 @dataclass(frozen=True)
 class Road:
-    """A recorder before a scripted server."""
+    """A recorder in front of a scripted server."""
 
     recorder: RunningRecorder
     server: ScriptedServer
     tls: bool
 
     def connect(self) -> HTTPConnection:
-        """A connection that leads to the server, opened when it is first used."""
+        """Return a connection that leads to the server; it is opened when it is first used."""
         if self.tls:
             return tunnel(self.recorder, self.server.port)
         address = urlsplit(self.recorder.address)
         return HTTPConnection(str(address.hostname), address.port, timeout=WAIT_SECONDS)
 
     def open(self) -> socket.socket:
-        """The same as a socket, for bytes that no library would send."""
+        """Return such a connection as a socket, for bytes that no library would send."""
         if self.tls:
             tunnelled = tunnel_socket(self.recorder, self.server.port)
             return client_tls(self.recorder).wrap_socket(tunnelled, server_hostname="localhost")
@@ -50,7 +50,7 @@ class Road:
 
 @contextmanager
 def open_road(kind: str, data: Path, script: Script, authority: Path, *more: str) -> Iterator[Road]:
-    """`plain`: a reverse proxy before a server without TLS. `tls`: a forward proxy, TLS on both sides of it.
+    """Open a road: `plain` is a reverse proxy to a server without TLS, `tls` a forward proxy with TLS on both sides.
 
     `more` are further options of the recorder.
     """
@@ -62,17 +62,17 @@ def open_road(kind: str, data: Path, script: Script, authority: Path, *more: str
 
 
 def trusting(authority: Path) -> tuple[str, str]:
-    """Options that let a recorder trust the tests' own servers."""
+    """Return options that let a recorder trust the servers in tests."""
     return ("--set", f"ssl_verify_upstream_trusted_ca={authority / 'ca.pem'}")
 
 
 def client_tls(recorder: RunningRecorder) -> ssl.SSLContext:
-    """The TLS context of a client that trusts the recorder and nobody else."""
+    """Return the TLS context of a client that trusts only the recorder."""
     return ssl.create_default_context(cafile=str(recorder.certificate))
 
 
 def tunnel(recorder: RunningRecorder, port: int, host: str = "localhost") -> HTTPSConnection:
-    """A connection to an HTTPS server through the recorder as a forward proxy."""
+    """Return a connection to an HTTPS server through the recorder as a forward proxy."""
     proxy = urlsplit(recorder.address)
     connection = HTTPSConnection(str(proxy.hostname), proxy.port, timeout=WAIT_SECONDS, context=client_tls(recorder))
     connection.set_tunnel(host, port)
@@ -80,7 +80,7 @@ def tunnel(recorder: RunningRecorder, port: int, host: str = "localhost") -> HTT
 
 
 def tunnel_socket(recorder: RunningRecorder, port: int, host: str = "localhost") -> socket.socket:
-    """The same before TLS begins, for protocols that http.client does not speak."""
+    """Return such a connection before TLS begins, for protocols that http.client does not know."""
     connection = recorder.connect()
     connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
     head = b""
@@ -91,13 +91,13 @@ def tunnel_socket(recorder: RunningRecorder, port: int, host: str = "localhost")
 
 
 def break_off(connection: socket.socket) -> None:
-    """Close a connection as a process does that is killed: the other side reads no end, but an error."""
+    """Reset a connection, as a killed process does: the other side gets an error, not an end."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     os.close(connection.detach())
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """All bytes until the other side closes."""
+    """Read all bytes until the other side closes."""
     read = b""
     while data := connection.recv(65_536):
         read += data
@@ -105,7 +105,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def read_exactly(connection: socket.socket, expected: bytes) -> None:
-    """Read as many bytes as expected, which they have to be."""
+    """Read as many bytes as expected, and check that they are the expected ones."""
     read = b""
     while len(read) < len(expected) and (data := connection.recv(len(expected) - len(read))):
         read += data
@@ -113,19 +113,19 @@ def read_exactly(connection: socket.socket, expected: bytes) -> None:
 
 
 def chat(model: str = "gpt-4o-mini", *, stream: bool = False, text: str = "Hello?") -> bytes:
-    """The body of a chat request."""
+    """Return the body of a chat request."""
     return json.dumps({"model": model, "messages": [{"role": "user", "content": text}], "stream": stream}).encode()
 
 
 def ask(connection: HTTPConnection, body: bytes, **headers: str) -> tuple[int, bytes]:
-    """Post a chat request and read all of the answer; gives its status and its bytes."""
+    """Post a chat request, and return the status and the body of the response."""
     connection.request("POST", PATH, body, {"Content-Type": "application/json", "Authorization": KEY} | headers)
     response = connection.getresponse()
     return response.status, response.read()
 
 
 def event(text: str) -> bytes:
-    """One event of a chat stream that brings `text`."""
+    """Return an event of a chat stream with a piece of text."""
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
     return b"data: %b\n\n" % json.dumps(chunk).encode()

@@ -1,4 +1,4 @@
-"""Makes a certificate authority and a server certificate for the tests' own providers."""
+"""Makes a certificate authority and a server certificate for the providers in tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Key = ec.EllipticCurvePrivateKey
 
 
 def make_authority(folder: Path, *names: str) -> Path:
-    """Write `ca.pem`, and `server.pem` with `server.key` for localhost and the names; gives the folder."""
+    """Write `ca.pem`, and `server.pem` with `server.key` for localhost and the names, and return the folder."""
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tapeline test authority")])
     ca = (
@@ -49,7 +49,7 @@ def make_authority(folder: Path, *names: str) -> Path:
 
 
 def server_context(folder: Path) -> ssl.SSLContext:
-    """The TLS context of a server with the certificate in `folder`."""
+    """Return the TLS context of a server with the certificate in `folder`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
     return context

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry spans on loopback: a real endpoint that parses what it is sent."""
+"""A collector of OpenTelemetry spans on loopback: a real endpoint that parses the requests it gets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_BODY = 20 * 1024 * 1024
 
 @dataclass
 class Collector:
-    """What it was sent; it refuses everything while `status` is another than 200."""
+    """The requests it got; it refuses every request while `status` is not 200."""
 
     url: str = ""
     status: int = HTTPStatus.OK
@@ -44,19 +44,19 @@ class Collector:
 
 
 def attributes_of(span: Any) -> dict[str, Any]:
-    """The attributes of a span, or of a resource, as Python's values."""
+    """Return the attributes of a span or a resource as Python values."""
     return {attribute.key: _value(attribute.value) for attribute in span.attributes}
 
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A collector that runs beside the test."""
+    """Run a collector beside the test."""
     collector, loop = Collector(), asyncio.new_event_loop()
     ready, stop = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
         application = web.Application(client_max_size=MAX_BODY)
-        application.router.add_post("/v1/traces", _taking(collector))
+        application.router.add_post("/v1/traces", _accepting(collector))
         runner = web.AppRunner(application)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -77,8 +77,8 @@ def collecting() -> Iterator[Collector]:
         loop.close()
 
 
-def _taking(collector: Collector) -> Any:
-    async def take(request: web.Request) -> web.Response:
+def _accepting(collector: Collector) -> Any:
+    async def accept(request: web.Request) -> web.Response:
         if collector.status != HTTPStatus.OK:
             return web.Response(status=collector.status)
         body = await request.read()
@@ -87,10 +87,10 @@ def _taking(collector: Collector) -> Any:
             body = gzip.decompress(body)
         collector.requests.append(ExportTraceServiceRequest.FromString(body))
         collector.headers.append(dict(request.headers))
-        answer = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=answer, content_type="application/x-protobuf")
+        response = ExportTraceServiceResponse().SerializeToString()
+        return web.Response(body=response, content_type="application/x-protobuf")
 
-    return take
+    return accept
 
 
 def _value(value: AnyValue) -> Any:

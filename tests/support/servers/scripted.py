@@ -1,7 +1,7 @@
-"""A server that does, step by step, what a test's script says, and can wait for the test between two steps.
+"""A server that follows a test's script step by step, and can wait for the test between two steps.
 
-With it a test holds both ends of the recorder: it sends an event only when the client has read the one before, so
-that a proxy that gathers them comes to a standstill. Every wait has an end; a script that fails fails the test.
+With it a test controls both ends of the recorder: it sends an event only after the client has read the one before, so
+that a proxy that buffers events would block. Every wait has a limit; a script that fails makes the test fail.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, Self, override
 
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.02
-# struct linger: on, for no time at all. Closing then resets the connection.
+# struct linger: on, with no time. Closing then resets the connection.
 NO_LINGER = struct.pack("ii", 1, 0)
 
 Script = Callable[["Conversation"], None]
 
 
 class Conversation(BaseHTTPRequestHandler):
-    """One request, and what the script does with it."""
+    """One request, which a script responds to."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -33,58 +33,58 @@ class Conversation(BaseHTTPRequestHandler):
     server: ScriptedServer
 
     def read(self, size: int) -> bytes:
-        """So many bytes of the body, less if it ends before."""
+        """Read up to `size` bytes of the body; fewer if it ends before."""
         return self.rfile.read(size)
 
     def read_body(self) -> bytes:
-        """A body that came with its length."""
+        """Read a body that was sent with its length."""
         return self.read(int(self.headers["Content-Length"]))
 
     def read_chunk(self) -> bytes:
-        """The next chunk of a chunked body; nothing at its end."""
+        """Read the next chunk of a chunked body; no bytes at its end."""
         size = int(self.rfile.readline().strip(), 16)
         data = self.rfile.read(size)
         self.rfile.readline()
         return data
 
     def start(self, content_type: str = "text/event-stream", status: int = 200, **headers: str) -> None:
-        """The head of a chunked answer; underscores in the headers' names stand for hyphens."""
+        """Send the head of a chunked response; underscores in header names stand for hyphens."""
         self._head(status, content_type, {"Transfer-Encoding": "chunked"} | headers)
 
     def send(self, data: bytes) -> None:
-        """One chunk."""
+        """Send one chunk."""
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
-        """The chunk that ends a body in order."""
+        """Send the chunk that ends a body in order."""
         self.wfile.write(b"0\r\n\r\n")
 
     def answer(self, data: bytes, content_type: str = "application/json", status: int = 200, **headers: str) -> None:
-        """A whole answer with its length."""
+        """Send a whole response with its length."""
         self._head(status, content_type, {"Content-Length": str(len(data))} | headers)
         self.wfile.write(data)
 
     def hang_up(self) -> None:
-        """Close the connection after the script, whatever was promised."""
+        """Close the connection after the script, even if the response is incomplete."""
         self.close_connection = True
 
     def reset(self) -> None:
-        """Break the connection off, as a process does that is killed."""
+        """Reset the connection, as a killed process does."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         os.close(self.connection.detach())
 
     def wait_for_hang_up(self) -> None:
-        """Until the other side has closed the connection, or broken it off."""
+        """Wait until the other side has closed or reset the connection."""
         try:
             left = self.rfile.read(1)
         except ConnectionError:
             left = b""
-        assert not left, "the client goes on talking"
+        assert not left, "the client keeps sending"
         self.close_connection = True
 
     def wait_for_hang_up_after(self, size: int, reply: bytes) -> None:
-        """The same, but for a farewell of so many bytes, which is replied to."""
+        """Read a farewell of `size` bytes, reply to it, and wait until the other side has closed the connection."""
         if self.rfile.read(size):
             self.wfile.write(reply)
         self.wait_for_hang_up()
@@ -102,11 +102,11 @@ class Conversation(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a test says what was wrong."""
+        """Write no access log."""
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Answers each POST by a script, over HTTPS if given a context; use it as a context manager."""
+    """Runs a script for each request, over HTTPS if given a context; use it as a context manager."""
 
     daemon_threads = False
 
@@ -145,7 +145,7 @@ class ScriptedServer(ThreadingHTTPServer):
 
     @override
     def server_bind(self) -> None:
-        # HTTPServer would look up the name of the address here, which may ask the network.
+        # HTTPServer looks up the name of the address here, which may ask the network.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
 
@@ -159,11 +159,11 @@ class ScriptedServer(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: connections break on purpose here, and scripts report their own failures."""
+        """Ignore errors: connections break on purpose here, and failures of scripts are raised in the test."""
 
 
 class Turns:
-    """Lets one thread go on, step by step, when another says so."""
+    """Lets one thread continue, step by step, when another allows it."""
 
     def __init__(self) -> None:
         self._given = threading.Semaphore(0)
@@ -172,12 +172,12 @@ class Turns:
         self._given.release()
 
     def take(self) -> None:
-        """Wait for a turn that was given; fails after `WAIT_SECONDS`."""
+        """Wait for a turn; fails after `WAIT_SECONDS`."""
         assert self._given.acquire(timeout=WAIT_SECONDS), "the other side never got that far"
 
 
 def in_step(pieces: list[bytes], client_has_read: Turns) -> Script:
-    """Answers with these pieces, each of them when the client has read the one before."""
+    """Return a script that sends these pieces, each one after the client has read the one before."""
 
     def script(conversation: Conversation) -> None:
         conversation.read_body()

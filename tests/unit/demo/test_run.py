@@ -1,4 +1,4 @@
-"""The demo shows what its provider sent: the figures are counted apart and have to agree."""
+"""The demo: the provider's own counts and the recorded ones have to agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.processes.recorder import query, tapeline
 from tapeline.pipeline.demo import WORKLOAD
 
 
-def test_the_demo_prints_four_reports_whose_figures_are_the_providers(tmp_path: Path) -> None:
+def test_the_demo_prints_reports_with_the_figures_of_its_provider(tmp_path: Path) -> None:
     result = tapeline("demo", cwd=tmp_path, timeout=90)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -19,7 +19,7 @@ def test_the_demo_prints_four_reports_whose_figures_are_the_providers(tmp_path: 
     counted, recorded = (
         [part for part in line.replace(",", "").split() if part.isdigit()]
         for line in result.stdout.splitlines()
-        if "completion tokens in whole answers" in line
+        if "completion tokens in complete responses" in line
     )
     assert counted == recorded
     assert counted[0] == str(len(WORKLOAD))
@@ -39,7 +39,7 @@ def assert_every_ending_was_staged(data: Path) -> None:
 
 
 def assert_agents_turns_are_linked(data: Path) -> None:
-    """Its agents run side by side, and each turn goes on from the one before."""
+    """The demo's agents run at the same time, and each turn continues the one before."""
     staged = Counter(call.conversation for call in WORKLOAD if call.conversation)
     linked = query(data, "SELECT count(*) AS turns FROM exchanges GROUP BY conversation_id HAVING count(*) > 1")
     assert sorted(row["turns"] for row in linked) == sorted(staged.values())

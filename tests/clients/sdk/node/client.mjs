@@ -1,9 +1,9 @@
-// A program with the openai package, as python_client.py is one in Python: asks what it is told to and prints, as
-// JSON, what the SDK made of each answer.
+// The same program as python_client.py, with the openai package for node: it sends the requests of a file, and prints
+// what the SDK made of each response, as JSON.
 //
 //     node --input-type=module - CASES < client.mjs       (in the folder where the package is installed)
 //
-// It knows nothing of recorders: proxies and certificates come to it by the environment, if at all.
+// It knows nothing about recorders: it gets proxies and certificates from its environment, if at all.
 import { readFileSync } from "node:fs";
 import OpenAI from "openai";
 import { makeParseableResponseFormat } from "openai/lib/parser";
@@ -23,94 +23,94 @@ function parseable(request) {
   return { ...request, response_format: makeParseableResponseFormat(request.response_format, JSON.parse) };
 }
 
-// The tool's answer is beside the point: the request that brings it is what is looked at.
+// The result of the tool does not matter; the test looks at the request that carries it.
 function runnable(request) {
   const tools = request.tools.map((tool) => ({ ...tool, function: { ...tool.function, function: () => "18 °C" } }));
   return { ...request, tools };
 }
 
-/** Every chunk, those before an exception too. */
-async function takeAll(stream, told) {
-  told.chunks = [];
-  for await (const chunk of stream) told.chunks.push(chunk);
+/** Keep every chunk, including those before an exception. */
+async function keepAll(stream, result) {
+  result.chunks = [];
+  for await (const chunk of stream) result.chunks.push(chunk);
 }
 
-/** A helper's completion; what it has put together so far where it fails. */
-async function takeFinal(stream, told) {
+/** Keep a helper's completion; if it fails, what it has assembled so far. */
+async function keepFinal(stream, result) {
   try {
-    told.completion = await stream.finalChatCompletion();
+    result.completion = await stream.finalChatCompletion();
   } catch (error) {
-    told.completion = stream.currentChatCompletionSnapshot;
+    result.completion = stream.currentChatCompletionSnapshot;
     throw error;
   }
 }
 
-function takeParsed(completion, told) {
-  told.completion = completion;
-  told.parsed = completion.choices[0].message.parsed;
+function keepParsed(completion, result) {
+  result.completion = completion;
+  result.parsed = completion.choices[0].message.parsed;
 }
 
-const WAYS = {
-  "whole": async (ask, told) => {
-    told.completion = await completions(ask).create(ask.request);
+const METHODS = {
+  "whole": async (testCase, result) => {
+    result.completion = await completions(testCase).create(testCase.request);
   },
-  "whole without key": async (ask, told) => {
-    told.completion = await completions(ask).create(ask.request, { headers: { Authorization: null } });
+  "whole without key": async (testCase, result) => {
+    result.completion = await completions(testCase).create(testCase.request, { headers: { Authorization: null } });
   },
-  "streamed": async (ask, told) => {
-    await takeAll(await completions(ask).create(streaming(ask.request)), told);
+  "streamed": async (testCase, result) => {
+    await keepAll(await completions(testCase).create(streaming(testCase.request)), result);
   },
-  "helper": async (ask, told) => {
-    await takeFinal(completions(ask).stream(ask.request), told);
+  "helper": async (testCase, result) => {
+    await keepFinal(completions(testCase).stream(testCase.request), result);
   },
-  "raw": async (ask, told) => {
-    const { data, response } = await completions(ask).create(ask.request).withResponse();
-    told.request_id = response.headers.get("x-request-id");
-    told.completion = data;
+  "raw": async (testCase, result) => {
+    const { data, response } = await completions(testCase).create(testCase.request).withResponse();
+    result.request_id = response.headers.get("x-request-id");
+    result.completion = data;
   },
-  "raw streamed": async (ask, told) => {
-    const { data, response } = await completions(ask).create(streaming(ask.request)).withResponse();
-    told.request_id = response.headers.get("x-request-id");
-    await takeAll(data, told);
+  "raw streamed": async (testCase, result) => {
+    const { data, response } = await completions(testCase).create(streaming(testCase.request)).withResponse();
+    result.request_id = response.headers.get("x-request-id");
+    await keepAll(data, result);
   },
-  "unread": async (ask, told) => {
-    const response = await completions(ask).create(ask.request).asResponse();
-    told.request_id = response.headers.get("x-request-id");
-    told.completion = await response.json();
+  "unread": async (testCase, result) => {
+    const response = await completions(testCase).create(testCase.request).asResponse();
+    result.request_id = response.headers.get("x-request-id");
+    result.completion = await response.json();
   },
-  "parsed": async (ask, told) => {
-    takeParsed(await completions(ask).parse(parseable(ask.request)), told);
+  "parsed": async (testCase, result) => {
+    keepParsed(await completions(testCase).parse(parseable(testCase.request)), result);
   },
-  "helper parsed": async (ask, told) => {
-    takeParsed(await completions(ask).stream(parseable(ask.request)).finalChatCompletion(), told);
+  "helper parsed": async (testCase, result) => {
+    keepParsed(await completions(testCase).stream(parseable(testCase.request)).finalChatCompletion(), result);
   },
-  "tools run": async (ask, told) => {
-    told.completion = await completions(ask).runTools(runnable(ask.request)).finalChatCompletion();
+  "tools run": async (testCase, result) => {
+    result.completion = await completions(testCase).runTools(runnable(testCase.request)).finalChatCompletion();
   },
-  "tools run, streamed": async (ask, told) => {
-    told.completion = await completions(ask).runTools(runnable(streaming(ask.request))).finalChatCompletion();
+  "tools run, streamed": async (testCase, result) => {
+    result.completion = await completions(testCase).runTools(runnable(streaming(testCase.request))).finalChatCompletion();
   },
-  "left by break": async (ask, told) => {
-    told.chunks = [];
-    for await (const chunk of await completions(ask).create(streaming(ask.request))) {
-      told.chunks.push(chunk);
-      if (told.chunks.length === ask.leaves_after) break;
+  "left by break": async (testCase, result) => {
+    result.chunks = [];
+    for await (const chunk of await completions(testCase).create(streaming(testCase.request))) {
+      result.chunks.push(chunk);
+      if (result.chunks.length === testCase.leaves_after) break;
     }
   },
-  "left by abort": async (ask, told) => {
+  "left by abort": async (testCase, result) => {
     const controller = new AbortController();
-    told.chunks = [];
-    for await (const chunk of await completions(ask).create(streaming(ask.request), { signal: controller.signal })) {
-      told.chunks.push(chunk);
-      if (told.chunks.length === ask.leaves_after) controller.abort();
+    result.chunks = [];
+    for await (const chunk of await completions(testCase).create(streaming(testCase.request), { signal: controller.signal })) {
+      result.chunks.push(chunk);
+      if (result.chunks.length === testCase.leaves_after) controller.abort();
     }
   },
-  "helper left": async (ask, told) => {
-    const stream = completions(ask).stream(ask.request);
-    told.chunks = [];
+  "helper left": async (testCase, result) => {
+    const stream = completions(testCase).stream(testCase.request);
+    result.chunks = [];
     stream.on("chunk", (chunk) => {
-      told.chunks.push(structuredClone(chunk));
-      if (told.chunks.length === ask.leaves_after) stream.abort();
+      result.chunks.push(structuredClone(chunk));
+      if (result.chunks.length === testCase.leaves_after) stream.abort();
     });
     await stream.done();
   },
@@ -122,16 +122,16 @@ function described(error) {
   return { class: error.constructor.name, message: error.message, own, ...Object.fromEntries(fields) };
 }
 
-async function answer(ask) {
-  const told = {};
+async function run(testCase) {
+  const result = {};
   try {
-    await WAYS[ask.way](ask, told);
+    await METHODS[testCase.method](testCase, result);
   } catch (error) {
-    told.raised = described(error);
+    result.raised = described(error);
   }
-  return told;
+  return result;
 }
 
 const results = [];
-for (const ask of JSON.parse(readFileSync(process.argv[2], "utf8"))) results.push(await answer(ask));
+for (const testCase of JSON.parse(readFileSync(process.argv[2], "utf8"))) results.push(await run(testCase));
 process.stdout.write(JSON.stringify(results));

@@ -1,7 +1,6 @@
-"""One exchange while it passes: hands its bytes and their times to the journal's writer, and ends with it.
+"""One exchange while it passes: its bytes and their times go to the journal's writer.
 
-Credentials that the request came with are masked in what is kept of the bodies, and bodies are kept up to a limit; what
-passes on is never touched. Which exchanges are recorded, and what their heads say, is the recorder's.
+The request's own credentials are masked in the copy, and bodies are kept up to a limit. The traffic is never touched.
 """
 
 from __future__ import annotations
@@ -11,19 +10,17 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
+from .journal_entries import Ending, StageTimes
 from .journal_writer import JournalWriter
 from .masking import Mask
 
-#: Regular expression: the end of a path that chat completions are asked for at.
-DEFAULT_PATH = r"/chat/completions/?$"
 PARTS = ("request", "response")
 OVER_LIMIT = "over tapeline_max_body"
-# What follows the time in ids: random at first, then one more each time (RFC 9562, section 6.2, method 2). Ids of one
-# millisecond sort as well so, and files hold them in few bytes. One bit is left for the carry.
+# The part of ids after the time: random at first, then one more each time (RFC 9562, section 6.2, method 2). So ids of
+# one millisecond also sort, and files hold them in few bytes. One bit is left for the carry.
 _RESTS = itertools.count(secrets.randbits(80) & ~(1 << 61))
-#: What the client's connection says of itself where the proxy gave it up.
+#: The error of a connection that the proxy closed because it was silent.
 SILENT = "nothing was said for longer than tcp_timeout"
 
 
@@ -39,7 +36,7 @@ class Capture:
         self.request_done = False
         self.response_done = False
         self.ended = False
-        self.times: dict[str, int] = {}
+        self.times: StageTimes = {}
         self.writer = writer
         self._masks = {part: Mask(masks) for part in PARTS}
         self._room = dict.fromkeys(PARTS, max_body)
@@ -50,7 +47,7 @@ class Capture:
         return (time.monotonic_ns() - self._began_ns) // 1000
 
     def tee(self, part: str) -> Callable[[bytes], bytes]:
-        """A stream callable that notes each chunk and returns it unchanged, whatever happens inside."""
+        """Return a stream callable that copies each chunk and returns it unchanged, whatever happens inside."""
 
         feed, note = self._masks[part].feed, self._note
 
@@ -58,25 +55,34 @@ class Capture:
             if data and not self.ended:
                 try:
                     note(part, feed(data))
-                except Exception as error:  # noqa: BLE001 - nobody else guards a stream callable: the chunk would be lost
+                except Exception as error:  # noqa: BLE001 - mitmproxy does not guard a stream callable: the chunk would be lost
                     with suppress(Exception):
                         self.give_up(error)
             return data
 
         return note_chunk
 
-    def end(self, **ending: Any) -> None:
+    def end(self, ending: Ending) -> None:
         """Write the exchange's end, once; what comes later is not part of it."""
-        if not self.ended:
-            for part, mask in self._masks.items():
-                self._note(part, mask.finish())
-                if mask.count:
-                    ending[f"{part}_masked"] = mask.count
-            self.writer.add("ending", self.number, {"ended_us": self.now_us(), **self.times, **ending})
-            self.ended = True
+        if self.ended:
+            return
+        counts = {part: self._rest_of(part) for part in PARTS}
+        ending = {"ended_us": self.now_us(), **self.times, **ending}
+        if counts["request"]:
+            ending["request_masked"] = counts["request"]
+        if counts["response"]:
+            ending["response_masked"] = counts["response"]
+        self.writer.add("ending", self.number, ending)
+        self.ended = True
+
+    def _rest_of(self, part: str) -> int:
+        """Write the bytes that the mask has held back; return how many credentials it covered."""
+        mask = self._masks[part]
+        self._note(part, mask.finish())
+        return mask.count
 
     def give_up(self, error: Exception) -> None:
-        """Record nothing more after a fault, and count the exchange, once."""
+        """Record no more after a fault, and count the exchange once."""
         if not self.ended:
             self.ended = True
             self.writer.count_fault(f"recorder: {error!r}", self.number)
@@ -99,9 +105,9 @@ class Capture:
 
 
 def uuid7(now_ns: int, rest: int | None = None) -> str:
-    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so that ids sort by time.
+    """Return a UUID of version 7 (RFC 9562, section 5.7): milliseconds first, so that ids sort by time.
 
-    What follows counts on from where chance began, or is of the 80 bits of `rest`.
+    The rest counts on from a random start, or is the 80 bits of `rest`.
     """
     value = (now_ns // 1_000_000) << 80 | (next(_RESTS) if rest is None else rest)
     value = value & ~(0xF << 76) | 0x7 << 76

@@ -1,7 +1,7 @@
-"""Shows a chat completion in mitmproxy's interfaces as the conversation and the answer it is, not as JSON or events.
+"""Shows a chat completion in mitmproxy's interfaces as conversation and answer, not as JSON or events.
 
-For the eye alone, with what the standard library gives: what is recorded, sealing reads by rules of its own. What
-cannot be read so, mitmproxy shows as it shows any body.
+It is only for display, and simpler than sealing, which has rules of its own. A body that it cannot read is shown by
+mitmproxy like any other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from mitmproxy import http
 from mitmproxy.contentviews import Contentview, Metadata
 
-# Above JSON and raw text, which have 1 and less.
+# Above JSON and raw text, which have 1 or less.
 _PRIORITY = 2.0
 _DONE = "[DONE]"
 _LINE_END = re.compile("\r\n|\n|\r")
@@ -22,7 +22,7 @@ _SHORT = 200
 
 
 class ChatContentview(Contentview):
-    """The view `chat completion`, for the flows that `is_chat` picks."""
+    """The view `chat completion`, for flows that `is_chat` accepts."""
 
     def __init__(self, is_chat: Callable[[http.HTTPFlow], bool]) -> None:
         self._is_chat = is_chat
@@ -36,7 +36,7 @@ class ChatContentview(Contentview):
         return _PRIORITY if data and isinstance(flow, http.HTTPFlow) and self._is_chat(flow) else -1
 
     def prettify(self, data: bytes, metadata: Metadata) -> str:
-        """Raises ValueError for what is no chat completion."""
+        """Raises ValueError for a body that is not a chat completion."""
         lines = request_lines if isinstance(metadata.http_message, http.Request) else response_lines
         try:
             return "\n".join(lines(data.decode("utf-8", "replace")))
@@ -45,7 +45,7 @@ class ChatContentview(Contentview):
 
 
 def request_lines(text: str) -> Iterator[str]:
-    """A request as lines: its parameters, then its messages. Raises ValueError where it is none."""
+    """Return a request as lines: parameters, then messages. Raises ValueError if the body is not one."""
     body = json.loads(text)
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         raise ValueError("no chat completion request")
@@ -58,7 +58,7 @@ def request_lines(text: str) -> Iterator[str]:
 
 
 def response_lines(text: str) -> Iterator[str]:
-    """An answer as lines, be it streamed or whole. Raises ValueError where it is none."""
+    """Return a response as lines, streamed or whole. Raises ValueError if the body is not one."""
     events = list(_events(text))
     if not events:
         events = [json.loads(text)]
@@ -69,7 +69,7 @@ def response_lines(text: str) -> Iterator[str]:
 
 
 def _events(text: str) -> Iterator[Any]:
-    """The data of a stream's events, by https://html.spec.whatwg.org/#parsing-an-event-stream."""
+    """Yield the data of a stream's events (https://html.spec.whatwg.org/#parsing-an-event-stream)."""
     data: list[str] = []
     for line in [*_LINE_END.split(text.removeprefix("\ufeff")), ""]:
         field, _, value = line.partition(":")
@@ -89,7 +89,7 @@ def _parsed(text: str) -> Any:
 
 
 class _Completion:
-    """What the events of an answer say together."""
+    """The chunks of a response, put together."""
 
     def __init__(self) -> None:
         self._model: Any = None
@@ -164,7 +164,7 @@ def _message(message: Any) -> Iterator[str]:
 
 
 def _part(part: Any) -> str:
-    """A part of a message; of images and the like as much as fits a line."""
+    """Return a part of a message as text; images and the like are cut to a line."""
     text = part.get("text") if isinstance(part, dict) else None
     if isinstance(text, str):
         return text
@@ -172,7 +172,7 @@ def _part(part: Any) -> str:
 
 
 def _whole_characters(text: str) -> str:
-    """Text whose characters were cut in two between events (UTF-16 surrogates), put together again."""
+    """Join characters that were cut in two between events (UTF-16 surrogates)."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

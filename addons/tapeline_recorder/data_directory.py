@@ -1,7 +1,6 @@
 """Names the files of a data directory and makes them private.
 
-Both sides use it: the recorder makes the directory, the pipeline finds things in it. What the files hold is the
-business of the modules that read and write them.
+The recorder makes the directory, and the pipeline reads it; both take the names from here.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class DataDirectory:
 
     @property
     def queries(self) -> Path:
-        """Reports of the user's own, if there are."""
+        """Reports that the user wrote."""
         return self.root / "queries"
 
     @property
@@ -54,27 +53,27 @@ class DataDirectory:
         return self.journals / f"{recorder_id}.sqlite"
 
     def recorder_lock(self, recorder_id: str) -> Path:
-        """The lock that a recorder holds for as long as it lives."""
+        """The lock that a recorder holds while it runs."""
         return self.journals / f"{recorder_id}.lock"
 
     def ledger(self, recorder_id: str) -> Path:
-        """Where a recorder counts what it cannot record while its journal cannot be written."""
+        """The file in which a recorder counts losses while its journal cannot be written."""
         return self.journals / f"{recorder_id}.losses"
 
     def damage_note(self, recorder_id: str) -> Path:
-        """What was found wrong with a journal, from when that was found until the journal is put aside."""
+        """The note on what is wrong with a journal, until the journal is put aside."""
         return self.journals / f"{recorder_id}.damage"
 
     def recorder_ids(self) -> list[str]:
-        """The recorders that have a journal here, oldest first."""
+        """Return the recorders that have a journal here, oldest first."""
         return sorted(path.stem for path in self.journals.glob("*.sqlite"))
 
     def bare_ledgers(self) -> list[str]:
-        """The recorders of which nothing is left here but their ledger."""
+        """Return the recorders that have only a ledger left here."""
         return sorted({path.stem for path in self.journals.glob("*.losses")} - set(self.recorder_ids()))
 
     def create(self) -> None:
-        """Make what is missing. Raises OSError where the directory cannot be written."""
+        """Make the folders that are missing. Raises OSError if the directory cannot be written."""
         private_directory(self.root)
         private_directory(self.journals)
         ignore = self.root / ".gitignore"
@@ -85,5 +84,5 @@ class DataDirectory:
 
 
 def private_directory(path: Path) -> None:
-    """Make a directory that only its owner may enter; one that is there keeps its mode."""
+    """Make a directory that only its owner may enter; an existing one keeps its mode."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Decides what of a request's and a response's head may be kept, before anything is written.
+"""Decides which headers, path and key of a request and response are kept, before anything is written.
 
-Headers pass an allow-list: a header that is not named here is left out, whatever it holds. A key is kept only as
-a keyed fingerprint, so that two users of one key can be told from two users of two, and nobody can tell the key.
+Headers pass an allow-list: a header that is not named here is dropped. A key is kept only as a keyed fingerprint: usage
+can be split by key, and nobody can recover the key.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from .keyed_hash import keyed_hash
 
-# Headers that describe the call and its limits. A name that ends in "-" stands for all that begin so. Of x402 only what
-# a server demands (`payment-required`) is here: what a client pays with is signed, and a receipt names its wallet.
+# Headers that describe the call and its limits. A name that ends in "-" stands for all names that start with it. Of
+# x402 only the server's demand (`payment-required`) is here: a payment is signed, and a receipt names the wallet.
 REQUEST_HEADERS = (
     "accept",
     "accept-encoding",
@@ -76,7 +76,7 @@ RESPONSE_HEADERS = (
     "x-request-id",
     "x-should-retry",
 )
-# A proxy's answer (LiteLLM's) names the provider's own headers so; what is kept of the one is kept of the other.
+# LiteLLM passes the provider's headers on with this prefix; they are kept by the same rules.
 PASSED_ON = "llm_provider-"
 # Where clients put their key: LiteLLM, whose clients may name the provider's key beside it; OpenAI and most others;
 # Anthropic; Azure; Google; Azure API Management.
@@ -89,7 +89,7 @@ KEY_HEADERS = (
     "ocp-apim-subscription-key",
 )
 KEY_PARAMETERS = ("key", "api_key", "api-key")
-# Of a query string only what names an API's version is kept (Azure OpenAI).
+# The only query parameter that is kept: the version of Azure OpenAI's API.
 QUERY_PARAMETERS = ("api-version",)
 
 SALT_BYTES = 32
@@ -98,7 +98,7 @@ Headers = Iterable[tuple[str, str]]
 
 
 def kept_headers(headers: Headers, allowed: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The headers that `allowed` names, with lower-case names, in their order."""
+    """Return the headers that `allowed` names, with lower-case names, in their order."""
     exact = frozenset(allowed)
     prefixes = tuple(name for name in allowed if name.endswith("-"))
     kept = []
@@ -111,14 +111,14 @@ def kept_headers(headers: Headers, allowed: tuple[str, ...]) -> list[tuple[str, 
 
 
 def kept_path(target: str) -> str:
-    """The path of a request target, with those query parameters that are known to hold no secret."""
+    """Return the path of a request target, with the query parameters that are known to hold no secret."""
     path, _, query = target.partition("?")
     kept = [(name, value) for name, value in parse_qsl(query) if name.lower() in QUERY_PARAMETERS]
     return f"{path}?{urlencode(kept)}" if kept else path
 
 
 def find_key(headers: Headers, target: str) -> str | None:
-    """The credential that a request carries, without its scheme ("Bearer"); None when it has none."""
+    """Return the credential of a request without its scheme ("Bearer"); None if it has none."""
     values = {name.lower(): value for name, value in headers}
     for name in KEY_HEADERS:
         if value := values.get(name, "").strip():
@@ -128,23 +128,24 @@ def find_key(headers: Headers, target: str) -> str | None:
 
 
 def fingerprint(key: str, salt: bytes) -> str:
-    """What is kept of a key: the start of its HMAC-SHA256 under the data directory's salt."""
+    """Return what is kept of a key: the start of its keyed hash."""
     return "key-" + keyed_hash(key, salt)[:16]
 
 
 def load_salt(path: Path) -> bytes:
-    """The salt of a data directory, made on first use. Losing it makes old fingerprints incomparable, no more."""
+    """Return the salt of a data directory, made on first use. Without it old fingerprints cannot be compared with new
+    ones."""
     if path.exists():
         salt = bytes.fromhex(path.read_text("ascii"))
         if len(salt) == SALT_BYTES:
             return salt
-        path.unlink()  # cut short by a loss of power: an empty salt would be none
+        path.unlink()  # cut short by a loss of power: an empty salt would protect nothing
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(SALT_BYTES))
     try:
-        # A link fails where a rename would replace: of two recorders that start at once, both use the first one's.
+        # A link fails where a rename would replace, so two recorders that start at once use the same salt.
         os.link(temporary, path)
     except FileExistsError:
         pass

@@ -1,10 +1,10 @@
-"""The mitmproxy addon: records chat-completion traffic as it passes, and never stands in its way.
+"""The mitmproxy addon: records chat-completion traffic as it passes, and never gets in its way.
 
     mitmdump -s addons/recorder.py --set tapeline_data=.tapeline
 
-It notes bytes and the times they came at, and hands them to the journal's writer thread. It parses no body, joins
-nothing and waits for nothing: that is sealing's work, which runs in a process of its own where Tapeline is
-installed, and later, by `tapeline load`, where it is not. Needs nothing but mitmproxy and the standard library.
+It hands bytes and the times at which they came to the journal's writer thread. It parses no body and waits for nothing:
+sealing does that, in a process of its own where Tapeline is installed, or later by `tapeline load`. It needs mitmproxy
+and the standard library alone.
 """
 
 from __future__ import annotations
@@ -16,35 +16,31 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
-from mitmproxy import connection, contentviews, ctx, exceptions, http, version
+from mitmproxy import connection, contentviews, ctx, http, version
 from mitmproxy.addonmanager import Loader
 
-from .capture import DEFAULT_PATH, SILENT, Capture
+from .capture import SILENT, Capture
 from .contentview import ChatContentview
-from .data_directory import DEFAULT_DATA, DataDirectory
+from .data_directory import DataDirectory
 from .headers import REQUEST_HEADERS, RESPONSE_HEADERS, find_key, fingerprint, kept_headers, kept_path, load_salt
+from .journal_entries import Answer, Head, StageTimes
 from .journal_writer import JournalWriter
 from .keyed_hash import keyed_hash
 from .masking import credentials_in, masks_for
+from .options import DEFAULT_PATH, add_options, check_options, compiled
 from .recorder_files import RecorderFiles
 from .seal_process import Sealing, can_seal
 
 logger = logging.getLogger(__name__)
 
-# Images and recordings travel in bodies, of tens of megabytes at most; far above lies what is no chat.
-DEFAULT_MAX_BODY = 256 * 1024 * 1024
-REDACT = ("credentials", "none")
-# What a recording is to keep; its journal says it, and sealing follows it.
-_STAYING = {"tapeline_data", "tapeline_run", "tapeline_redact", "tapeline_redact_pattern", "tapeline_content"}
-
 
 class Recorder:
-    """Records every `POST` whose path matches; one journal a recorder, from `running` to `done`."""
+    """Records every `POST` whose path matches, into one journal from `running` to `done`."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -65,7 +61,7 @@ class Recorder:
 
     @property
     def lost(self) -> int:
-        """Exchanges that are not recorded so far, or not wholly."""
+        """Exchanges that are lost so far, or are not complete."""
         return self._lost if self._writer is None else self._writer.lost
 
     @property
@@ -74,56 +70,12 @@ class Recorder:
         return len(self._captures)
 
     def load(self, loader: Loader) -> None:
-        loader.add_option("tapeline_data", str, DEFAULT_DATA, "Directory that holds the recordings.")
-        loader.add_option("tapeline_run", str, "", "Label of this recording; the time of its start if empty.")
-        loader.add_option(
-            "tapeline_path", str, DEFAULT_PATH, "Regular expression; a POST whose path matches is recorded."
-        )
-        loader.add_option(
-            "tapeline_max_body",
-            int,
-            DEFAULT_MAX_BODY,
-            "Bytes kept of a request's body, and of an answer's; all of it passes.",
-        )
-        loader.add_option(
-            "tapeline_redact",
-            str,
-            "credentials",
-            "What is replaced in what bodies say: credentials of known formats, or none.",
-            choices=REDACT,
-        )
-        loader.add_option(
-            "tapeline_redact_pattern",
-            Sequence[str],
-            [],
-            "Regular expressions of what else is replaced; the group, if there is one, or all of the match.",
-        )
-        loader.add_option(
-            "tapeline_content",
-            bool,
-            True,
-            "Keep what requests and answers say; without it sizes, hashes and figures alone.",
-        )
-        loader.add_option(
-            "tapeline_seal",
-            bool,
-            True,
-            "Seal while recording, in a second process, if Tapeline is installed.",
-        )
+        add_options(loader)
 
     def configure(self, updated: set[str]) -> None:
+        check_options(updated, is_recording=self.recording)
         if "tapeline_path" in updated:
-            self._path = _compiled("tapeline_path", ctx.options.tapeline_path)
-        for pattern in ctx.options.tapeline_redact_pattern if "tapeline_redact_pattern" in updated else ():
-            _compiled("tapeline_redact_pattern", pattern)
-        if "tapeline_max_body" in updated and ctx.options.tapeline_max_body < 0:
-            raise exceptions.OptionsError(
-                f"tapeline_max_body is a number of bytes, not {ctx.options.tapeline_max_body}."
-            )
-        if self._writer is not None and (changed := updated & _STAYING):
-            raise exceptions.OptionsError(
-                f"{' and '.join(sorted(changed))} cannot change while recording: restart to change it."
-            )
+            self._path = compiled("tapeline_path", ctx.options.tapeline_path)
 
     def running(self) -> None:
         try:
@@ -137,23 +89,23 @@ class Recorder:
         else:
             logger.info("Tapeline records to %s (run %s)", ctx.options.tapeline_data, self.run)
         if ctx.master.addons.get("view") is not None:
-            # Somebody looks: bodies that stream through are kept for the eye, and shown as what they say.
+            # Somebody looks at flows: keep the bodies that stream through, and show them as conversations.
             ctx.options.store_streamed_bodies = True
-            contentviews.add(ChatContentview(self._is_chat))
+            contentviews.add(ChatContentview(self._is_recorded))
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        # What an addon has answered already, a proxy without its password for one, goes to no provider.
-        if flow.response is None and self._is_chat(flow):
-            flow.request.stream = True  # also where recording it fails
+        # A flow that an addon has answered already (a missing proxy password, say) goes to no provider.
+        if flow.response is None and self._is_recorded(flow):
+            flow.request.stream = True  # also if recording it fails
             self._shield(self._begin, flow)
 
     def request(self, flow: http.HTTPFlow) -> None:
         self._shield(self._note_request_end, flow)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.response is not None and self._is_chat(flow):
+        if flow.response is not None and self._is_recorded(flow):
             flow.response.stream = True
-        self._shield(self._note_answer, flow)
+        self._shield(self._note_response, flow)
 
     def response(self, flow: http.HTTPFlow) -> None:
         self._shield(self._note_response_end, flow)
@@ -162,17 +114,17 @@ class Recorder:
         self._shield(self._note_error, flow)
 
     def client_disconnected(self, client: connection.Client) -> None:
-        """An answer that came before its request was whole ends here: of such a request nothing more is heard."""
+        """End exchanges whose response came before their request was complete: nothing more comes of the request."""
         for flow_id, capture in list(self._captures.items()):
             if capture.client_id == client.id and capture.response_done:
-                capture.end(how="response")
+                capture.end({"how": "response"})
                 del self._captures[flow_id]
 
     def done(self) -> None:
-        """mitmproxy is stopping: streams that still run end here, with what they have."""
+        """End the streams that still run, with the bytes that they have: mitmproxy is stopping."""
         for capture in self._captures.values():
             with suppress(Exception):
-                capture.end(how="stopped")
+                capture.end({"how": "stopped"})
         self._captures.clear()
         if self._writer is not None:
             self._writer.close()
@@ -181,7 +133,7 @@ class Recorder:
             self._sealing.end()
 
     def wait_until_sealed(self, seconds: float) -> bool:
-        """After `done`: wait for the sealing process's last pass; False when it took longer or never ran."""
+        """After `done`, wait for the sealing process's last pass; return False if it took longer or never ran."""
         return self._sealing is not None and self._sealing.wait(seconds)
 
     def _open(self) -> None:
@@ -205,7 +157,7 @@ class Recorder:
             self._sealing = Sealing(directory.root, directory.seal_log)
             self._sealing.start()
 
-    def _is_chat(self, flow: http.HTTPFlow) -> bool:
+    def _is_recorded(self, flow: http.HTTPFlow) -> bool:
         return flow.request.method == "POST" and bool(self._path.search(flow.request.path.partition("?")[0]))
 
     def _shield(self, step: Callable[[http.HTTPFlow], None], flow: http.HTTPFlow) -> None:
@@ -229,7 +181,7 @@ class Recorder:
         capture = Capture(self.seen, flow.client_conn.id, self._writer, ctx.options.tapeline_max_body, masks)
         self._captures[flow.id] = capture
         key = find_key(headers, request.path)
-        head = {
+        head: Head = {
             "exchange_id": capture.exchange_id,
             "run": self.run,
             "started_at_us": time.time_ns() // 1000,
@@ -253,14 +205,14 @@ class Recorder:
             capture.times.setdefault("request_sent_us", capture.now_us())
             self._end_if_done(flow, capture)
 
-    def _note_answer(self, flow: http.HTTPFlow) -> None:
+    def _note_response(self, flow: http.HTTPFlow) -> None:
         capture = self._captures.get(flow.id)
         if capture is None or flow.response is None:
             return
         flow.response.stream = capture.tee("response")
         capture.times["response_headers_us"] = capture.now_us()
         headers = flow.response.headers.items(multi=True)
-        answer = {
+        answer: Answer = {
             "status_code": flow.response.status_code,
             "http_version": flow.response.http_version,
             "headers": kept_headers(headers, RESPONSE_HEADERS),
@@ -278,23 +230,25 @@ class Recorder:
         if capture := self._captures.get(flow.id):
             is_silent = flow.client_conn.error == SILENT
             capture.end(
-                how="response" if capture.response_done else "error",
-                error=SILENT if is_silent else flow.error.msg if flow.error else None,
-                # Of two that are silent, the one that has said all it had to say waits for the other.
-                client_connected=flow.client_conn.connected or (is_silent and capture.request_done),
-                server_connected=flow.server_conn.connected,
-                server_reached=is_reached(flow),
+                {
+                    "how": "response" if capture.response_done else "error",
+                    "error": SILENT if is_silent else flow.error.msg if flow.error else None,
+                    # If both sides are silent, the side that has finished sending is waiting for the other.
+                    "client_connected": flow.client_conn.connected or (is_silent and capture.request_done),
+                    "server_connected": flow.server_conn.connected,
+                    "server_reached": is_reached(flow),
+                }
             )
             del self._captures[flow.id]
 
     def _end_if_done(self, flow: http.HTTPFlow, capture: Capture) -> None:
-        # A server may answer before it has all of the request, whose bytes are still to come then.
+        # A server may respond before it has the whole request; then the rest of the request is still to come.
         if capture.request_done and capture.response_done:
-            capture.end(how="response")
+            capture.end({"how": "response"})
             self._captures.pop(flow.id, None)
 
-    def _connection_times(self, flow: http.HTTPFlow) -> dict[str, int]:
-        """Times of connecting, where it is this exchange that opened the connection."""
+    def _connection_times(self, flow: http.HTTPFlow) -> StageTimes:
+        """Return how long connecting took, if this exchange opened the connection."""
         server = flow.server_conn
         if server in self._counted_connections or not server.timestamp_tcp_setup:
             return {}
@@ -302,27 +256,23 @@ class Recorder:
         return connecting_times(server)
 
 
-def _compiled(option: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise exceptions.OptionsError(f"{option} is not a regular expression ({error}): {pattern!r}") from error
+def connecting_times(server: connection.Server) -> StageTimes:
+    """Return how long connecting to a server and the TLS handshake took, in microseconds."""
+    times: StageTimes = {}
+    # mitmproxy reads these times from a clock that may be set in between.
+    if (connect_us := _microseconds(server.timestamp_start, server.timestamp_tcp_setup)) is not None:
+        times["connect_us"] = connect_us
+    if (tls_us := _microseconds(server.timestamp_tcp_setup, server.timestamp_tls_setup)) is not None:
+        times["tls_us"] = tls_us
+    return times
 
 
-def connecting_times(server: connection.Server) -> dict[str, int]:
-    """How long connecting to a server took, in microseconds."""
-    steps = {
-        "connect_us": (server.timestamp_start, server.timestamp_tcp_setup),
-        "tls_us": (server.timestamp_tcp_setup, server.timestamp_tls_setup),
-    }
-    # mitmproxy takes these times by a clock that may be set in between.
-    return {
-        name: round((end - start) * 1_000_000) for name, (start, end) in steps.items() if start and end and end >= start
-    }
+def _microseconds(start: float | None, end: float | None) -> int | None:
+    return round((end - start) * 1_000_000) if start and end and end >= start else None
 
 
 def is_reached(flow: http.HTTPFlow) -> bool:
-    """Whether there was a connection to the server, as far as it is this flow's: one may be left of an earlier."""
+    """Whether this flow had a connection to the server; one that an earlier flow left does not count."""
     server = flow.server_conn
     was_over = server.timestamp_end is not None and server.timestamp_end < flow.request.timestamp_start
     return server.timestamp_tcp_setup is not None and server.error is None and not was_over

@@ -1,11 +1,10 @@
 """The journal: an SQLite file (WAL) that holds what passed through one recorder until it is sealed.
 
-This module owns the file format, for the recorder that writes it and for sealing, which reads it and empties it.
-Rows are bytes and times as they came; what they mean is decided at sealing. When entries are written, and what happens
-when they cannot be, is the writer's business.
+This module owns the file format, for the recorder that writes it and for sealing, which reads and empties it. Rows are
+bytes and times as they came; sealing interprets them.
 
-A recorder holds a lock beside its journal for as long as it lives. The operating system drops it with the
-process, so that sealing can tell a running recorder from a dead one, however it died.
+A recorder holds a lock beside its journal while it runs. The operating system releases the lock with the process, so
+sealing can tell a running recorder from a dead one, however it died.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ CREATE TABLE exchange (
   batch INTEGER
 );
 
--- A row per stretch of body bytes. `chunks` is a JSON list of [microseconds since the start, bytes], one a chunk
+-- A row per run of body bytes. `chunks` is a JSON list of [microseconds since the start, bytes], one a chunk
 -- as it passed through the proxy; `checksum` is that of both, for SQLite notices no garbage within a row. Of bytes over
 -- the limit of a body only the number is kept, and `data` is empty.
 CREATE TABLE piece (
@@ -66,12 +65,12 @@ CREATE TABLE loss (
 CREATE TABLE written_content (content_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
-# What SQLite keeps beside a database, by the ends of the names.
+# Suffixes of the files that SQLite keeps beside a database.
 COMPANIONS = ("-wal", "-shm", "-journal")
-# Sealing's transactions are short; longer than this the writer tries again at its next turn.
+# Sealing's transactions are short; after this long the writer tries again at its next turn.
 BUSY_SECONDS = 5.0
 
-# A lock is to be had on a full disk, too.
+# So that a lock can be taken on a full disk, too.
 _WITHOUT_FILES = "PRAGMA journal_mode = MEMORY"
 
 Entry = tuple[str, int, Any]
@@ -79,7 +78,7 @@ Entry = tuple[str, int, Any]
 
 def open_journal(path: Path) -> sqlite3.Connection:
     """Connect to an existing journal. The caller closes it; the journal may be in use by others."""
-    # Without the mode, a journal that is removed at this moment would come back as an empty file.
+    # Without the mode, a journal that is removed at this moment would be made again, empty.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
@@ -91,7 +90,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
 
 
 def create_journal(path: Path, about: dict[str, str]) -> sqlite3.Connection:
-    """Make a new, private journal; `about` is kept with it as it is."""
+    """Make a new, private journal that holds `about` as it is."""
     rows = {"version": str(JOURNAL_VERSION), **about}
     with _unfinished(path) as connection:
         connection.executescript(SCHEMA)
@@ -100,10 +99,10 @@ def create_journal(path: Path, about: dict[str, str]) -> sqlite3.Connection:
 
 
 def move_journal(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """Write a journal that has lost its name, but is still open, under that name again; closes the old connection."""
+    """Write an open journal that has lost its name under that name again, and close the old connection."""
     with _unfinished(path) as copy:
         connection.backup(copy)
-        # What is left of the old journal, SQLite would take for the new one's.
+        # SQLite would take the old journal's remaining files for the new one's.
         for suffix in COMPANIONS:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
     moved = _open_new(path)
@@ -113,7 +112,7 @@ def move_journal(connection: sqlite3.Connection, path: Path) -> sqlite3.Connecti
 
 @contextmanager
 def _unfinished(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a new file, which gets its name at the end: sealing may look at it from then on."""
+    """Connect to a new file that gets its name at the end; from then on sealing may read it."""
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     private_file(unfinished)
@@ -131,7 +130,7 @@ def _open_new(path: Path) -> sqlite3.Connection:
     connection = open_journal(path)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        last_commit(connection)  # reading makes the write-ahead log
+        last_commit(connection)  # reading creates the write-ahead log
     except BaseException:
         connection.close()
         raise
@@ -139,16 +138,17 @@ def _open_new(path: Path) -> sqlite3.Connection:
 
 
 def last_commit(connection: sqlite3.Connection) -> int:
-    """The number of the recorder's last transaction that is in the journal."""
+    """Return the number of the recorder's last transaction in the journal."""
     row = connection.execute("SELECT value FROM about WHERE name = 'last_commit'").fetchone()
     return int(row[0]) if row else 0
 
 
 def write_entries(connection: sqlite3.Connection, commit: int, entries: Iterable[Entry], losses: list[Loss]) -> None:
-    """Write what is to be in the journal after the commit of that number; the caller's transaction holds it together.
+    """Write entries and losses of the commit with this number, within the caller's transaction.
 
-    An entry is `head`, `answer` or `ending` with a dict, `request` or `response` with (microseconds, bytes), and
-    `request_skipped` or `response_skipped` with (microseconds, number of bytes that are not kept).
+    An entry is (kind, number of the exchange, value). Values by kind: `head`, `answer` and `ending` have a `Head`,
+    `Answer` or `Ending`; `request` and `response` have (microseconds, bytes); `request_skipped` and `response_skipped`
+    have (microseconds, number of bytes that are not kept).
     """
     for kind, numbered in _by_kind(entries):
         _WRITERS[kind](connection, numbered)
@@ -157,9 +157,9 @@ def write_entries(connection: sqlite3.Connection, commit: int, entries: Iterable
 
 
 class Lock:
-    """A lock on a file of its own that the operating system drops with the process.
+    """A lock on a file of its own, which the operating system releases with the process.
 
-    It is SQLite's own file lock, because that one works alike on Linux, macOS and Windows.
+    It is SQLite's file lock, because that works the same way on Linux, macOS and Windows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -168,7 +168,7 @@ class Lock:
         self._status: os.stat_result | None = None
 
     def take(self, seconds: float = 0.0) -> bool:
-        """Take the lock, waiting at most so long; False when somebody else has it."""
+        """Take the lock, waiting at most this long; return False if another process has it."""
         private_file(self.path)
         connection = sqlite3.connect(self.path, timeout=seconds, isolation_level=None, check_same_thread=False)
         try:
@@ -184,7 +184,7 @@ class Lock:
         return True
 
     def is_there(self) -> bool:
-        """Whether the file that is locked still has its name."""
+        """Whether the locked file still has its name."""
         return self._status is not None and has_name(self._status, self.path)
 
     def release(self) -> None:
@@ -207,17 +207,17 @@ def is_locked(path: Path) -> bool:
 
 
 def piece_checksum(chunks: str, data: bytes) -> int:
-    """What `checksum` holds of a piece."""
+    """Return the checksum of a piece."""
     return zlib.crc32(data, zlib.crc32(chunks.encode()))
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file that only its owner may read, unless it is there."""
+    """Make an empty file that only its owner may read; an existing file stays."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def _by_kind(entries: Iterable[Entry]) -> list[tuple[str, list[tuple[int, Any]]]]:
-    """Entries of one kind together: an exchange's `head` first, so that the others find its row."""
+    """Group entries by kind, heads first, so that the others find their rows."""
     grouped: dict[str, list[tuple[int, Any]]] = {kind: [] for kind in _WRITERS}
     for kind, number, value in entries:
         grouped[kind].append((number, value))
@@ -241,10 +241,10 @@ def _write_endings(connection: sqlite3.Connection, numbered: list[tuple[int, Any
 
 def _write_pieces(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, Any]]], None]:
     def write(connection: sqlite3.Connection, numbered: list[tuple[int, Any]]) -> None:
-        stretches: dict[int, list[tuple[int, bytes]]] = {}
+        runs: dict[int, list[tuple[int, bytes]]] = {}
         for number, chunk in numbered:
-            stretches.setdefault(number, []).append(chunk)
-        for number, chunks in stretches.items():
+            runs.setdefault(number, []).append(chunk)
+        for number, chunks in runs.items():
             body = b"".join(data for _, data in chunks)
             _write_piece(connection, number, part, [(at_us, len(data)) for at_us, data in chunks], body)
 
@@ -263,11 +263,11 @@ def _write_piece(
 
 def _write_skipped(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, Any]]], None]:
     def write(connection: sqlite3.Connection, numbered: list[tuple[int, Any]]) -> None:
-        stretches: dict[int, tuple[int, int]] = {}
+        runs: dict[int, tuple[int, int]] = {}
         for number, (at_us, size) in numbered:
-            stretches[number] = (at_us, stretches.get(number, (0, 0))[1] + size)
-        for number, stretch in stretches.items():
-            _write_piece(connection, number, part, [stretch], b"")
+            runs[number] = (at_us, runs.get(number, (0, 0))[1] + size)
+        for number, run in runs.items():
+            _write_piece(connection, number, part, [run], b"")
 
     return write
 
@@ -275,7 +275,7 @@ def _write_skipped(part: str) -> Callable[[sqlite3.Connection, list[tuple[int, A
 def _write_losses(connection: sqlite3.Connection, losses: list[Loss]) -> None:
     for loss in losses:
         amounts = (loss.at_us, loss.exchanges, loss.bytes, loss.reason)
-        # A fault that goes on is one row a batch.
+        # A fault that goes on has one row a batch.
         known = connection.execute(
             "UPDATE loss SET at_us = ?, exchanges = exchanges + ?, bytes = bytes + ? "
             "WHERE reason = ? AND batch IS NULL",

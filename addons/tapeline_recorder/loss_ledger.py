@@ -1,10 +1,9 @@
-"""Counts what could not be recorded, and keeps the count in a side file while the journal cannot be written.
+"""Counts losses, and keeps the count in a side file while the journal cannot be written.
 
-The file is made, at its full size, when a recording starts: a disk that is full by now still takes what is written over
-it. It holds two notes. A note says what the journal lacks after its commit of some number, and counts for as long as
-that commit is the journal's last; the note on the next commit is written before it, in the other half. So every loss
-is in the journal or in the note that counts, and never in both, whenever the recorder is killed. Who counts, and when
-something is lost, is the writer's business. Needs the standard library alone.
+The file is made at its full size when a recording starts, so that a disk that is full later still takes what is written
+over it. It holds two notes. A note lists what the journal lacks after a commit, and counts as long as that commit is
+the journal's last one. The note for the next commit is written before that commit, in the other half of the file. So
+every loss is in the journal or in the note that counts, and never in both, whenever the recorder is killed.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# A fault that comes in ever new words must not fill the memory: from here on they are counted together.
+# Reasons that keep changing must not fill the memory: beyond this number they are counted together.
 MAX_REASONS = 10
 MAX_REASON_CHARACTERS = 200
 OTHER_REASONS = "other faults"
-# Half of the file: what so many reasons take at most, each character escaped, and the label of the run.
+# Half of the file: room for that many reasons with every character escaped, and for the label of the run.
 NOTE_BYTES = 16 * 1024
 
 
 class Loss(NamedTuple):
-    """What one kind of fault left unrecorded, and when it was last counted (microseconds since 1970)."""
+    """Losses of one kind of fault; `at_us` is the time of the last one, in microseconds since 1970."""
 
     at_us: int
     reason: str
@@ -35,7 +34,7 @@ class Loss(NamedTuple):
 
 
 class LossCount:
-    """Losses by reason. A fault that goes on for days takes no more room than one that came once."""
+    """Losses by reason: a fault that goes on for days takes no more room than one that came once."""
 
     def __init__(self) -> None:
         self._by_reason: dict[str, Loss] = {}
@@ -56,14 +55,14 @@ class LossCount:
         return list(self._by_reason.values())
 
     def take(self) -> list[Loss]:
-        """All that is counted; the count begins anew."""
+        """Return all losses, and start counting from zero."""
         losses = self.all()
         self._by_reason.clear()
         return losses
 
 
 class Ledger:
-    """The side file of a running recorder. Nothing here raises for a disk: the caller tries again anyway."""
+    """The side file of a running recorder. Its methods do not raise for a full disk: the caller tries again anyway."""
 
     def __init__(self, path: Path, run: str) -> None:
         self.path = path
@@ -87,7 +86,7 @@ class Ledger:
         return self._descriptor is not None and has_name(os.fstat(self._descriptor), self.path)
 
     def note(self, commit: int, losses: list[Loss]) -> None:
-        """Note what the journal lacks after its commit of that number."""
+        """Write down what the journal lacks after that commit."""
         note = json.dumps({"commit": commit, "run": self._run, "losses": losses}, ensure_ascii=False)
         text = note.encode("utf-8", "replace")
         self._write(commit % 2, b"%08x %b\n" % (zlib.crc32(text), text))
@@ -103,7 +102,7 @@ class Ledger:
             self._descriptor = None
 
     def remove(self) -> None:
-        """Close it, and drop what it says for good."""
+        """Close the file and remove it."""
         self.close()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
@@ -116,14 +115,14 @@ class Ledger:
 
 
 class Notes(NamedTuple):
-    """What a recorder that is gone has left in its side file."""
+    """What a recorder that is gone left in its side file."""
 
     run: str
     losses: list[Loss]
 
 
 def read_ledger(path: Path, commit: int | None) -> Notes | None:
-    """The note that counts after that commit, or without one the newest; None where the journal lacks nothing."""
+    """Return the note that counts after a commit, or the newest one; None if the journal lacks nothing."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -141,7 +140,7 @@ def read_ledger(path: Path, commit: int | None) -> Notes | None:
 
 
 def has_name(status: os.stat_result, path: Path) -> bool:
-    """Whether the file of which this is the status is the one under that name."""
+    """Whether the file with this status is the one under that name."""
     try:
         return os.path.samestat(status, path.stat())
     except OSError:

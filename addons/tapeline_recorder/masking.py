@@ -1,8 +1,8 @@
-"""Masks the credentials a request came with where bodies repeat them, before anything of them is written.
+"""Masks the credentials of a request where bodies repeat them, before the bodies are written.
 
-Providers like to quote a key that they refuse. A mask is as long as what it covers, so that sizes and the places of
-chunks stay what they were. Credentials that a request did not come with, and bodies under a content coding, are looked
-through at sealing. Traffic is not touched: only what is kept of it.
+Providers like to quote a key that they refuse. A mask is as long as the credential, so that sizes and chunk ends stay
+the same. Other credentials, and bodies under a content coding, are searched when they are sealed. Traffic itself is not
+touched.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _CREDENTIAL_NAME = re.compile(
     r"auth|cookie|credential|jwt|key|pass(word|phrase)?$|payment|secret|session|signature|token|^(code|sig)$",
     re.IGNORECASE,
 )
-# Shorter values stand in texts by chance.
+# Shorter values occur in texts by chance.
 MIN_CHARACTERS = 8
-# This much of the start of a credential may be written before more of it is seen: it tells the issuer, not the key.
+# This much of a credential may be written before the rest is seen: it shows the issuer, not the key.
 SHOWN_BYTES = 3
 
 Headers = Iterable[tuple[str, str]]
 
 
 def credentials_in(headers: Headers, target: str, kept: frozenset[str]) -> list[str]:
-    """The credentials in a request's head, longest first: of headers that are not kept, and of the query string."""
+    """Return the credentials in headers that are not kept and in the query string, longest first."""
     found: set[str] = set()
     for name, value in headers:
         lower = name.lower()
@@ -36,7 +36,7 @@ def credentials_in(headers: Headers, target: str, kept: frozenset[str]) -> list[
         if lower == "cookie":
             found.update(part.partition("=")[2].strip() for part in value.split(";"))
         else:
-            # "Bearer", "Basic" and the like are no part of it.
+            # "Bearer", "Basic" and the like are not part of it.
             found.add(value.split(None, 1)[-1].strip() if value.strip() else "")
     query = parse_qsl(target.partition("?")[2])
     found.update(value for name, value in query if _CREDENTIAL_NAME.search(name))
@@ -44,7 +44,7 @@ def credentials_in(headers: Headers, target: str, kept: frozenset[str]) -> list[
 
 
 def masks_for(credentials: Iterable[str], salt: bytes) -> list[tuple[bytes, bytes]]:
-    """Each credential as bytes, and a mask as long that names it, as sealing does, where it is long enough."""
+    """Return each credential as bytes, with a mask of the same length that names it as sealing does, if it fits."""
     masks = []
     for credential in credentials:
         covered = credential.encode("utf-8", "surrogateescape")
@@ -54,22 +54,22 @@ def masks_for(credentials: Iterable[str], salt: bytes) -> list[tuple[bytes, byte
 
 
 class Mask:
-    """Masks a body that comes in chunks, in which a credential may stand across any of their ends.
+    """Masks a body that comes in chunks; a credential may stand across their ends.
 
-    What may be the beginning of a credential is held back until more has come: `finish` gives what is left of it.
+    Bytes that may start a credential are held back until more have come; `finish` returns the rest.
     """
 
     def __init__(self, masks: list[tuple[bytes, bytes]]) -> None:
         self._masks = masks
         self._starts = [credential[: SHOWN_BYTES + 1] for credential, _ in masks]
         self._held = b""
-        #: The last bytes that were given, as they came.
+        #: The last bytes that were returned, as they came.
         self._given = b""
-        #: How many credentials were covered.
+        #: How many credentials were masked.
         self.count = 0
 
     def feed(self, data: bytes) -> bytes:
-        """What is to be kept of the body up to here and was not given before."""
+        """Return the next bytes of the body to keep."""
         if not self._masks:
             return data
         before = len(self._given)
@@ -84,13 +84,13 @@ class Mask:
         return kept
 
     def _may_hold_one(self, window: bytes) -> bool:
-        for start in self._starts:  # noqa: SIM110 - asked of each event that passes, where a generator costs the most
+        for start in self._starts:  # noqa: SIM110 - runs for each event of a stream, where a generator is slow
             if start in window:
                 return True
         return False
 
     def finish(self) -> bytes:
-        """The rest, of which no more can come."""
+        """Return the bytes that were held back: no more will come."""
         rest, self._held = self._held, b""
         return rest
 
@@ -103,7 +103,7 @@ class Mask:
         return covered
 
     def _hold(self, window: bytes) -> int:
-        """How many bytes at the end may be a credential's beginning."""
+        """Return how many bytes at the end may start a credential."""
         longest = 0
         for credential, _ in self._masks:
             first = max(0, len(window) - len(credential) + 1)

@@ -1,8 +1,7 @@
-"""A recorder's place in a data directory: the lock that says it lives, its journal, and the ledger beside the journal.
+"""The files of one recorder in a data directory: its lock, its journal, and the ledger beside the journal.
 
-The three are made together, and made again when somebody removes one of them while the recorder runs: SQLite would go
-on writing to a file without a name, and sealing takes a recorder without its lock for a dead one. What is written, and
-when, is the writer's business.
+They are made together, and made again if somebody removes one while the recorder runs: SQLite would go on writing to a
+file without a name, and sealing takes a recorder without a lock for a dead one.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from .data_directory import DataDirectory
 from .journal import Lock, create_journal, move_journal
 from .loss_ledger import Ledger, has_name
 
-# Whoever asks whether a lock is held takes it for a moment.
+# A process that checks the lock takes it for a moment.
 LOCK_SECONDS = 1.0
 
 
 class RecorderFiles:
-    """Where a recorder lives; `about` is kept with its journal. Methods raise OSError and sqlite3.Error."""
+    """The lock, journal and ledger of a recorder; `about` is stored in the journal. Methods raise OSError and
+    sqlite3.Error."""
 
     def __init__(self, directory: DataDirectory, about: dict[str, str]) -> None:
         recorder_id = about["recorder_id"]
@@ -32,7 +32,7 @@ class RecorderFiles:
         self._files: dict[Path, os.stat_result] = {}
 
     def open(self) -> sqlite3.Connection:
-        """Make the three, and connect to the journal."""
+        """Make the files, and connect to the journal."""
         self._directory.create()
         try:
             self._make_lock_and_ledger()
@@ -42,13 +42,15 @@ class RecorderFiles:
             raise
 
     def is_whole(self) -> bool:
-        """Whether everything that was made still has its name."""
+        """Whether all files still have their names."""
         return self._lock.is_there() and self.ledger.is_there() and self._has_journal()
 
-    def mend(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Make again what was removed; gives the connection to go on with. FileExistsError: the name is taken.
+    def restore(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Make removed files again, and return the connection to continue with. Raises FileExistsError if a name is
+        taken.
 
-        What a removed journal held can still be read from its open file, and gets its name back in a new one.
+        A removed journal can still be read through its open connection; its content goes to a new file of the same
+        name.
         """
         self._directory.create()
         self._make_lock_and_ledger()
@@ -59,21 +61,21 @@ class RecorderFiles:
         return self._watched(move_journal(connection, self._journal))
 
     def successor(self, number: int) -> RecorderFiles:
-        """A place beside this one, under a name of its own, for when this one can no longer be used."""
+        """Return files under a new name, for when these cannot be used any more."""
         return RecorderFiles(self._directory, {**self._about, "recorder_id": f"{self._about['recorder_id']}-{number}"})
 
     def leave(self) -> None:
-        """Let go of the lock: nobody writes here any more."""
+        """Release the lock: nobody writes here any more."""
         self.ledger.close()
         self._lock.release()
 
     def abandon(self) -> None:
-        """Leave a place whose journal cannot be used; what its ledger says is counted elsewhere from now on."""
+        """Leave a journal that cannot be used; the losses in its ledger are counted elsewhere from now on."""
         self.ledger.remove()
         self._lock.release()
 
     def _make_lock_and_ledger(self) -> None:
-        # Before the journal: one beside which nobody holds a lock is taken for a dead recorder's.
+        # Before the journal, because a journal without a held lock counts as a dead recorder's.
         if not self._lock.is_there():
             self._lock.release()
             if not self._lock.take(LOCK_SECONDS):

@@ -1,7 +1,7 @@
-"""Keeps a sealing process beside a recording: starts it, starts it again when it dies, and lets it end its work.
+"""Keeps a sealing process beside a recording: starts it, starts it again if it dies, and lets it finish.
 
-A thread waits for the process, so that the proxy never does. What is not sealed stays in the journal: a recording
-needs no sealing process, and a dead one costs nothing but time. Needs the standard library alone.
+A thread waits for the process, so that the proxy never does. Exchanges that are not sealed stay in the journal: a
+recording needs no sealing process, and a dead one costs only time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-# A process that dies is started again at most so often; one that dies each time, ever more seldom.
+# Pause before a dead process is started again; it grows if the process dies each time.
 RESTART_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 600.0
 
@@ -39,13 +39,13 @@ class Sealing:
         self._thread.start()
 
     def end(self) -> None:
-        """Tell the process that the recording is over: it seals what is left, and ends."""
+        """Let the process know that the recording is over: it seals the rest and ends."""
         with self._lock:
             self._over.set()
             self._close_input()
 
     def wait(self, seconds: float) -> bool:
-        """After `end`: wait for the last pass; False when it took longer or went wrong."""
+        """After `end`, wait for the last pass; return False if it took longer or failed."""
         self._thread.join(seconds)
         return not self._thread.is_alive() and self._code == 0
 
@@ -64,7 +64,7 @@ class Sealing:
                 self._over.wait(min(RESTART_SECONDS * 2 ** (quick_ends - 1), LONGEST_PAUSE_SECONDS) - lived)
 
     def _run_process(self) -> str:
-        """Run the process to its end; gives how it ended."""
+        """Run the process to its end, and return how it ended."""
         try:
             with self._lock:
                 process = self._process = self._start_process()
@@ -77,8 +77,8 @@ class Sealing:
         return f"ended (code {self._code})"
 
     def _start_process(self) -> subprocess.Popen[bytes]:
-        # In a session of its own, so that a Ctrl-C meant for the recorder does not end it; the end of its standard
-        # input tells it that the recorder is gone. -P: `-m` would put the user's folder before the standard library.
+        # In a session of its own, so that a Ctrl-C for the recorder does not end it. It ends when its standard input
+        # does. -P: `-m` would put the user's folder before the standard library.
         log = os.open(self._log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         try:
             return subprocess.Popen(

@@ -1,8 +1,8 @@
-"""What waits to be written to the journal, within a limit on memory.
+"""Holds entries that wait to be written to the journal, within a limit on memory.
 
-The event loop puts entries in, the writer's thread takes them out; neither waits for the other longer than it takes to
-move a list. What does not fit is given up, exchange by exchange, and counted. Of an exchange that is given up nothing
-that comes later is kept: what the journal has of it is what came first, without a gap.
+The event loop puts entries in, and the writer's thread takes them out; neither waits for the other longer than it takes
+to move a list. Entries that do not fit are dropped, a whole exchange at a time, and counted. Later entries of a dropped
+exchange are dropped as well: the journal has the start of the exchange, without a gap.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .loss_ledger import Loss, LossCount
 
 # Rough size of an entry beside its body bytes, so that many small entries count as well.
 ENTRY_OVERHEAD_BYTES = 512
-# Said of what waits for a disk; it comes true if the recorder ends first.
+# The reason for entries that wait for a disk; they are lost if the recorder ends first.
 WAITING = "the recorder ended before the disk took them"
 
 
@@ -44,7 +44,7 @@ class EntryRun:
         self.counted |= later.counted
 
     def split(self, most: int) -> tuple[EntryRun, EntryRun]:
-        """The first entries up to that size, at least one, and the rest."""
+        """Return the first entries up to that size in bytes, at least one, and the rest."""
         first, rest = EntryRun(), EntryRun()
         first.counted = rest.counted = self.counted
         for entry in self.entries:
@@ -61,32 +61,32 @@ class EntryRun:
 
 
 class WriteBatch:
-    """What is taken out to be written at once."""
+    """Entries and losses that are written in one transaction."""
 
     def __init__(self) -> None:
-        self.stretches: dict[int, EntryRun] = {}
+        self.runs: dict[int, EntryRun] = {}
         self.losses: list[Loss] = []
-        #: Something was left behind for the next one.
+        #: Whether entries were left for the next batch.
         self.leaves_more = False
 
     def __bool__(self) -> bool:
-        return bool(self.stretches or self.losses)
+        return bool(self.runs or self.losses)
 
     @property
     def size(self) -> int:
-        return sum(stretch.size for stretch in self.stretches.values())
+        return sum(run.size for run in self.runs.values())
 
     def entries(self) -> Iterable[Entry]:
-        return (entry for stretch in self.stretches.values() for entry in stretch.entries)
+        return (entry for run in self.runs.values() for entry in run.entries)
 
 
 class WriteBuffer:
-    """Entries that wait or are being written, and losses that the journal does not have yet."""
+    """Entries that wait or are being written, and losses that are not in the journal yet."""
 
     def __init__(self, limit: int) -> None:
-        #: Why entries do not get out of here.
+        #: Why entries cannot be written.
         self.obstacle = "journal: it takes too long to write"
-        #: Exchanges lost so far, or not kept wholly.
+        #: Exchanges that are lost so far, or are not complete.
         self.lost = 0
         self._limit = limit
         self._lock = threading.Lock()
@@ -94,9 +94,9 @@ class WriteBuffer:
         self._taken = WriteBatch()
         self._size = 0
         self._losses = LossCount()
-        #: Exchanges of which the journal has, or is being given, the head and not the end.
+        #: Exchanges whose head is in the journal, or on its way there, and whose end is not.
         self._begun: set[int] = set()
-        #: Exchanges that were given up and go on, and why they were.
+        #: Exchanges that were dropped and are still passing, with the reason.
         self._given_up: dict[int, str] = {}
 
     def __bool__(self) -> bool:
@@ -104,12 +104,12 @@ class WriteBuffer:
 
     @property
     def waiting(self) -> int:
-        """Exchanges of which something waits, but for those that are counted as lost."""
+        """Exchanges that have entries waiting and are not counted as lost."""
         with self._lock:
-            return sum(not stretch.counted for stretch in self._waiting.values())
+            return sum(not run.counted for run in self._waiting.values())
 
     def add(self, entry: Entry) -> bool:
-        """Put an entry in; False when it is given up, and its exchange with it."""
+        """Put an entry in; return False if it and its exchange are dropped."""
         kind, number, _ = entry
         size, body = measure(entry)
         with self._lock:
@@ -131,105 +131,105 @@ class WriteBuffer:
             self._count(reason, exchanges, size)
 
     def give_up(self, number: int, reason: str, *, goes_on: bool = False) -> None:
-        """Keep nothing more of an exchange, nor what waits of it."""
+        """Drop an exchange: its waiting entries and all later ones."""
         with self._lock:
             self._give_up(number, reason, 0)
             if not goes_on:
                 self._given_up.pop(number, None)
 
     def give_up_begun(self, reason: str) -> None:
-        """The same for all that have begun in a journal that is lost."""
+        """Drop all exchanges that began in a journal that is lost."""
         with self._lock:
             begun, self._begun = self._begun, set()
             for number in begun:
                 self._give_up(number, reason, 0)
 
     def take(self, most: int) -> WriteBatch:
-        """Take out what is to be written next: losses, and entries of about that size."""
+        """Take out the next batch: losses, and entries of about that size in bytes."""
         with self._lock:
-            portion, room = WriteBatch(), most
-            for number, stretch in list(self._waiting.items()):
-                # Only what is too large by itself is taken in parts.
-                if stretch.size > room and portion:
+            batch, room = WriteBatch(), most
+            for number, run in list(self._waiting.items()):
+                # Only an exchange that is too large by itself is taken in parts.
+                if run.size > room and batch:
                     break
-                room -= stretch.size
-                self._move(number, portion, most)
-            portion.losses = self._losses.take()
-            portion.leaves_more = bool(self._waiting)
-            self._taken = portion
-            return portion
+                room -= run.size
+                self._move(number, batch, most)
+            batch.losses = self._losses.take()
+            batch.leaves_more = bool(self._waiting)
+            self._taken = batch
+            return batch
 
     def take_one(self, number: int) -> WriteBatch:
-        """Take out what waits of one exchange."""
+        """Take out the waiting entries of one exchange."""
         with self._lock:
             self._taken = WriteBatch()
             if number in self._waiting:
                 self._move(number, self._taken, self._limit)
             return self._taken
 
-    def written(self, portion: WriteBatch) -> None:
-        """What was taken is in the journal."""
+    def written(self, batch: WriteBatch) -> None:
+        """Note that the batch is in the journal."""
         with self._lock:
             self._taken = WriteBatch()
-            self._size -= portion.size
-            self._begun.difference_update(number for number, stretch in portion.stretches.items() if stretch.ends)
+            self._size -= batch.size
+            self._begun.difference_update(number for number, run in batch.runs.items() if run.ends)
 
-    def put_back(self, portion: WriteBatch) -> None:
-        """What was taken could not be written."""
+    def put_back(self, batch: WriteBatch) -> None:
+        """Put a batch back that could not be written."""
         with self._lock:
             self._taken = WriteBatch()
-            later, self._waiting = self._waiting, portion.stretches
-            self._begun.difference_update(number for number, stretch in portion.stretches.items() if stretch.begins)
-            for number, stretch in later.items():
+            later, self._waiting = self._waiting, batch.runs
+            self._begun.difference_update(number for number, run in batch.runs.items() if run.begins)
+            for number, run in later.items():
                 if number in self._waiting:
-                    self._waiting[number].extend(stretch)
+                    self._waiting[number].extend(run)
                 else:
-                    self._waiting[number] = stretch
-            for loss in portion.losses:
+                    self._waiting[number] = run
+            for loss in batch.losses:
                 self._losses.add(loss)
 
     def missing(self, *, besides_taken: bool = False) -> list[Loss]:
-        """What the journal would lack if the recorder ended now; or then, if it had what is taken."""
+        """Return what the journal would lack if the recorder ended now, or ended once the batch is written."""
         with self._lock:
             losses = self._losses.all()
             waiting = list(self._waiting.items())
             if not besides_taken:
                 losses += self._taken.losses
-                waiting += self._taken.stretches.items()
-            numbers = {number for number, stretch in waiting if not stretch.counted}
+                waiting += self._taken.runs.items()
+            numbers = {number for number, run in waiting if not run.counted}
             if numbers:
-                body = sum(stretch.body for _, stretch in waiting)
+                body = sum(run.body for _, run in waiting)
                 losses.append(Loss(_now_us(), WAITING, len(numbers), body))
             return losses
 
     def _append(self, entry: Entry, size: int, body: int) -> EntryRun:
-        stretch = self._waiting.get(entry[1])
-        if stretch is None:
-            stretch = self._waiting[entry[1]] = EntryRun()
-        stretch.append(entry, size, body)
+        run = self._waiting.get(entry[1])
+        if run is None:
+            run = self._waiting[entry[1]] = EntryRun()
+        run.append(entry, size, body)
         self._size += size
-        return stretch
+        return run
 
-    def _move(self, number: int, portion: WriteBatch, most: int) -> None:
-        stretch = self._waiting.pop(number)
-        if stretch.size > most:
-            stretch, rest = stretch.split(most)
+    def _move(self, number: int, batch: WriteBatch, most: int) -> None:
+        run = self._waiting.pop(number)
+        if run.size > most:
+            run, rest = run.split(most)
             if rest.entries:
                 self._waiting[number] = rest
-        if stretch.begins:
+        if run.begins:
             self._begun.add(number)
-        portion.stretches[number] = stretch
+        batch.runs[number] = run
 
     def _give_up(self, number: int, reason: str, body: int) -> None:
-        stretch = self._waiting.pop(number, None)
-        if stretch is not None:
-            self._size -= stretch.size
-            body += stretch.body
-        if stretch is None or not stretch.ends:
+        run = self._waiting.pop(number, None)
+        if run is not None:
+            self._size -= run.size
+            body += run.body
+        if run is None or not run.ends:
             self._given_up[number] = reason
         self._count(reason, 1, body)
         if number in self._begun:
-            # Without it, sealing would wait for the rest of what the journal has.
+            # Without an ending, sealing would wait for the rest of the exchange.
             closing = ("ending", number, {"how": "stopped", "error": reason})
             self._append(closing, *measure(closing)).counted = True
 
@@ -239,7 +239,7 @@ class WriteBuffer:
 
 
 def measure(entry: Entry) -> tuple[int, int]:
-    """About how much memory an entry takes, and how many body bytes it holds."""
+    """Return the memory that an entry takes, roughly, and the body bytes that it holds."""
     kind, _, value = entry
     if kind in ("request", "response"):
         return len(value[1]) + ENTRY_OVERHEAD_BYTES, len(value[1])

@@ -1,6 +1,6 @@
-"""Keeps the datasets' files: one a batch and UTC day, each whole or not there at all.
+"""Writes the datasets' files: one a batch and UTC day, each whole or not there at all.
 
-What the rows say is decided before, their bytes are `parquet`'s, and reading them is the warehouse's, or any engine's.
+`parquet` makes their bytes; the warehouse, or any engine, reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def write_batch(
 ) -> list[Path]:
     """Write the rows of a batch, a file for each UTC day, under names that a repeated batch would use again.
 
-    Raises DataError when the disk does not take a file; no file is half there then.
+    Raises DataError if the disk does not take a file; no file is ever half there.
     """
     from .parquet import compact, file_of
 
@@ -39,12 +39,12 @@ def write_batch(
 
 
 def written_batches(root: Path, recorder_id: str) -> int:
-    """The highest number of a batch that a dataset has of a recorder's journal; 0 without one."""
+    """Return the highest number of a recorder's batches in a dataset; 0 without one."""
     return max((number for number, _ in _batches(root, recorder_id)), default=0)
 
 
 def written_values(root: Path, recorder_id: str, column: str) -> set[str]:
-    """A column of all batches that a dataset has of a recorder's journal; of files that cannot be read, nothing."""
+    """Return the values of a column in a recorder's batches; files that cannot be read are skipped."""
     from .parquet import column_of
 
     return set().union(*(column_of(path, column) for _, path in _batches(root, recorder_id)))
@@ -60,10 +60,10 @@ def _batches(root: Path, recorder_id: str) -> Iterator[tuple[int, Path]]:
 def _write_file(path: Path, data: memoryview) -> None:
     try:
         for folder in (path.parent.parent, path.parent):
-            # One by one: `parents` would give the folder in between the mode that the umask leaves.
+            # One by one, because `parents` would make the folder in between with the umask's mode.
             folder.mkdir(mode=0o700, exist_ok=True)
         write_whole(path, data, durable=True)
-        # The journal forgets what it holds once this returns: the folders' names must be on the disk by then, too.
+        # The journal forgets the batch once this returns, so the folders' names must be on the disk, too.
         for folder in (path.parent.parent, path.parent.parent.parent):
             sync_folder(folder)
     except OSError as error:

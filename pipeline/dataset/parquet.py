@@ -1,8 +1,7 @@
-"""The datasets' rows as Parquet: the types of their columns, and files with an explicit schema, as bytes.
+"""Turns rows into Parquet files, as bytes: the types of the columns, and an explicit schema.
 
-Ids and JSON are plain strings, because engines disagree about anything richer. Where the files lie is `dataset`'s. This
-module alone needs Polars, which takes longer to import than most commands take in all: who has nothing to write or to
-read does without it.
+Ids and JSON are plain strings, because engines disagree about richer types. Only this module needs Polars, which takes
+longer to import than most commands run: it is imported where files are written or read.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _CHOICE = pl.Struct(
         "extra": pl.String,
     }
 )
-#: What a column's kind is in Parquet.
+#: The type of each kind of column in Parquet.
 PARQUET_TYPES: dict[str, pl.DataType] = {
     "text": pl.String(),
     "integer": pl.Int64(),
@@ -46,26 +45,26 @@ PARQUET_TYPES: dict[str, pl.DataType] = {
     "headers": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
 }
 
-# The highest would make files of short chats 8 % smaller, and take sixteen times as long to write them.
+# The highest level makes files of short chats 8 % smaller and takes sixteen times as long.
 COMPRESSION_LEVEL = 9
-# Least and greatest values would take a quarter of a small file, and be found by copying values, however long they are.
-# Files are a day's and a batch's: readers that want some of them choose by their names.
+# Least and greatest values would take a quarter of a small file, and long values are copied to find them. Readers
+# choose files by day, which is in their names.
 _STATISTICS = {"min": False, "max": False, "null_count": True}
 
 
 def polars_schema(columns: Iterable[Column]) -> pl.Schema:
-    """The schema of a dataset's files."""
+    """Return the Polars schema of a dataset's files."""
     return pl.Schema({column.name: PARQUET_TYPES[column.kind] for column in columns})
 
 
 def compact(dataset: Dataset, row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its long lists of integers as Polars holds them: of plain ones it takes several times the memory."""
+    """Return the row with its lists of integers as Polars series, which take a fraction of the memory."""
     lists = (column.name for column in dataset.columns if column.kind == "integers" and row[column.name] is not None)
     return row | {name: pl.Series(row[name], dtype=pl.Int64) for name in lists}
 
 
 def file_of(dataset: Dataset, rows: list[dict[str, Any]]) -> memoryview:
-    """The bytes of a file with these rows, which are gone then: one may be as large as a request."""
+    """Return the bytes of a file with these rows, and empty the list: a row may be as large as a request."""
     frame = pl.DataFrame(rows, schema=polars_schema(dataset.columns), orient="row")
     rows.clear()
     buffer = BytesIO()
@@ -80,7 +79,7 @@ def file_of(dataset: Dataset, rows: list[dict[str, Any]]) -> memoryview:
 
 
 def column_of(path: Path, column: str) -> set[str]:
-    """The values of a file's column; of a file that cannot be read, none."""
+    """Return the values of a file's column; none if the file cannot be read."""
     try:
         return set(pl.read_parquet(path, columns=[column], hive_partitioning=False)[column])
     except (OSError, pl.exceptions.PolarsError):

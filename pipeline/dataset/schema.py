@@ -1,4 +1,4 @@
-"""The datasets' columns: the one place from which the Parquet schema, the warehouse and the documentation are made.
+"""The datasets' columns, from which the Parquet schema, the warehouse and the documentation are made.
 
 A change here raises `SCHEMA_VERSION` and adds a line to its history. A struct never changes once it is released,
 because engines do not agree on how to read files whose structs differ; new columns are added at the top level.
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 4
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its kind (a key of `parquet.KINDS`) and the sentence that says what it holds."""
+    """A column: its kind (a key of `parquet.PARQUET_TYPES`), and a sentence that describes it."""
 
     name: str
     kind: str
@@ -148,7 +148,8 @@ EXCHANGES = Dataset(
     ),
 )
 
-#: Columns of `exchanges` in the warehouse alone: an exchange's parent may be in another recording, or come later.
+#: Columns that only the warehouse's `exchanges` has: the parent of an exchange may be in another recording, or come
+#: later.
 LINKS = _columns(
     "parent_exchange_id | text | The exchange this one goes on from: its messages and its answer are where these begin",
     "conversation_id | text | The first of all exchanges that go on from one another, itself if there is none before",
@@ -156,7 +157,7 @@ LINKS = _columns(
     "repeated_prefix_characters | integer | Characters of text in them",
 )
 
-#: Columns of the view `exchanges` alone: what a call cost follows from prices, which may change.
+#: Columns that only the view `exchanges` has: costs follow from prices, which may change.
 COSTS = _columns(
     "cost_usd | money | What the call cost, US dollars; NULL unless all of it is known",
     "cost_status | text | priced; partial (some tokens have no known price); unpriced; invalid_usage (cannot be so)",
@@ -211,7 +212,7 @@ LOSSES = Dataset(
 
 DATASETS = {dataset.name: dataset for dataset in (EXCHANGES, CONTENT, LOSSES)}
 
-#: How an exchange can end, and what each word says.
+#: How an exchange can end.
 OUTCOMES = {
     "complete": "the answer came whole",
     "http_error": "the status was not 2xx",

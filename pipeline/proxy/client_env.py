@@ -1,8 +1,7 @@
-"""The environment that brings a client's traffic to the recorder, without a change to the client.
+"""Makes the environment that leads a client's traffic to the recorder, without a change to the client.
 
-Every client library reads variables of its own for the proxy and for the certificates it trusts; the tables
-below hold them. This module makes the environment and the certificate bundle, no more: starting the proxy and
-the command is left to others, and what variables cannot reach is done by the two files in `inject/`.
+Each client library reads its own variables for the proxy and for the certificates that it trusts; the tables below hold
+them. The two files in `inject/` do what variables cannot.
 """
 
 from __future__ import annotations
@@ -64,10 +63,10 @@ SYSTEM_BUNDLES = (
 
 
 def client_environment(base: Mapping[str, str], *, proxy_url: str, ca_bundle: Path) -> dict[str, str]:
-    """The whole environment for a child command: `base` with every client led through `proxy_url`.
+    """Return the whole environment for a child command: `base`, with every client led through `proxy_url`.
 
-    What the user has put into NODE_OPTIONS and PYTHONPATH stays in force, and a Tapeline started inside
-    another one adds its two files only once.
+    The user's NODE_OPTIONS and PYTHONPATH stay in force, and a Tapeline inside another one adds its two files only
+    once.
     """
     environment = {name: value for name, value in base.items() if name not in REMOVED_VARIABLES}
     environment |= dict.fromkeys(PROXY_VARIABLES, proxy_url)
@@ -79,7 +78,7 @@ def client_environment(base: Mapping[str, str], *, proxy_url: str, ca_bundle: Pa
 
 
 def write_ca_bundle(target: Path, ca_certificate: Path, base: Mapping[str, str]) -> Path:
-    """Write what the user's clients trust today, and Tapeline's own certificate with it, to `target`.
+    """Write the certificates that the user's clients trust today, and Tapeline's own, to `target`.
 
     A bundle of Tapeline's certificate alone would break every TLS connection that does not pass the proxy,
     such as one to a database. Raises OSError if the certificate cannot be read or the bundle not be written.
@@ -88,18 +87,18 @@ def write_ca_bundle(target: Path, ca_certificate: Path, base: Mapping[str, str])
 
 
 def write_trusted(target: Path, base: Mapping[str, str]) -> Path:
-    """Write what the user's clients trust today: the system's certificates, and all that variables name.
+    """Write the certificates that the user's clients trust today: the system's, and all that variables name.
 
-    One variable's file is for one client (AWS_CA_BUNDLE may hold a company's authority alone), so that all of them
-    together are what the proxy needs, which speaks for every client. Raises OSError if it cannot be written.
+    Each variable is for one client (AWS_CA_BUNDLE may hold only a company's authority); the proxy speaks for every
+    client and needs all of them. Raises OSError if the file cannot be written.
     """
     return _write_certificates(target, _trusted(base))
 
 
 def upstream_proxy(base: Mapping[str, str]) -> str | None:
-    """The proxy through which the user's clients reach https:// targets today, as it is written, or None.
+    """Return the proxy through which the user's clients reach https:// targets today, as it is written, or None.
 
-    Where there is one, it is likely the only way out, so the recorder has to go through it as well.
+    It is likely the only way out, so the recorder has to go through it as well.
     """
     return next((value for name in UPSTREAM_VARIABLES if (value := base.get(name, "").strip())), None)
 
@@ -112,7 +111,7 @@ def _with_preload(node_options: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    """`path` for NODE_OPTIONS, where a space ends an option and a backslash escapes inside double quotes."""
+    """Quote a path for NODE_OPTIONS, where a space ends an option and a backslash escapes inside double quotes."""
     if not any(character in path for character in ' "\\'):
         return path
     escaped = path.replace("\\", "\\\\").replace('"', '\\"')
@@ -120,7 +119,7 @@ def _quoted(path: str) -> str:
 
 
 def _with_site(python_path: str) -> str:
-    """The injected folder in front, as only the first `sitecustomize` on the path is ever imported."""
+    """Put the injected folder in front: Python imports only the first `sitecustomize` on the path."""
     if not python_path:
         return str(PYTHON_SITE)  # an empty entry would put the working folder on the path
     others = [entry for entry in python_path.split(os.pathsep) if entry != str(PYTHON_SITE)]
@@ -128,7 +127,7 @@ def _with_site(python_path: str) -> str:
 
 
 def _trusted(base: Mapping[str, str]) -> Iterator[bytes]:
-    """PEM files: the system's, else certifi's, then those that variables name."""
+    """Return PEM files: the system's, else certifi's, then those that variables name."""
     # Not `.cafile`: that one answers with SSL_CERT_FILE of this very process, which `base` need not hold.
     system = (ssl.get_default_verify_paths().openssl_cafile, *SYSTEM_BUNDLES, certifi.where())
     yield next(data for name in system if (data := _read(name)))
@@ -142,14 +141,14 @@ def _trusted(base: Mapping[str, str]) -> Iterator[bytes]:
 
 
 def _write_certificates(target: Path, files: Iterable[bytes]) -> Path:
-    """Each certificate of the PEM files once, in their order; keys and comments in them stay behind."""
+    """Write each certificate of the PEM files once, in their order, without keys and comments."""
     certificates = dict.fromkeys(pem for data in files for pem in _CERTIFICATE.findall(data))
     write_whole(target, b"".join(pem + b"\n" for pem in certificates))
     return target
 
 
 def _read(name: str | None) -> bytes | None:
-    """The file's content; None for a variable that is not set, a folder, or a file that nobody could use."""
+    """Return the file's content; None for a variable that is not set, a folder, or an unreadable file."""
     try:
         return Path(name).read_bytes() if name else None
     except OSError:

@@ -1,9 +1,9 @@
-"""Turns what a user says about where to listen into mitmproxy's mode specs, each with a port of its own.
+"""Turns the user's options on where to listen into mitmproxy's mode specs, each with its own port.
 
 mitmproxy refuses two modes on port 0 of one address, so free ports are found here.
 https://docs.mitmproxy.org/stable/concepts/modes/
 
-Who can reach a port can use it. Unless told otherwise that is this machine alone; more is answered with a warning.
+Everyone who reaches a port can use it. By default only this machine does; otherwise there is a warning.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 
-#: Modes that listen on a TCP port of the user's or our choice.
+#: Modes that listen on a TCP port.
 LISTENING_MODES = ("regular", "reverse", "transparent", "upstream", "socks5")
-#: Modes whose clients can say a password for the proxy; a reverse proxy's have their API key in its place.
+#: Modes whose clients can send a password for the proxy; clients of a reverse proxy send their API key there.
 PASSWORD_MODES = ("regular", "upstream", "socks5")
 _UPSTREAM_SCHEMES = ("http", "https")
-# What mitmproxy takes for something else than a user and a password.
+# Values that mitmproxy does not read as a user and a password.
 _OTHER_PROXYAUTH = ("@", "ldap")
 
 
@@ -37,13 +37,13 @@ class ListeningMode:
 
     @property
     def address(self) -> str:
-        """Where a client on this machine finds it."""
+        """The URL by which a client on this machine reaches it."""
         host = self.host if self.host not in ("", "0.0.0.0", "::") else "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def is_for_others(self) -> bool:
-        """Whether more than this machine reaches it."""
+        """Whether other machines can reach it."""
         try:
             return not ip_address(self.host).is_loopback
         except ValueError:
@@ -51,9 +51,9 @@ class ListeningMode:
 
 
 def plan_modes(specs: tuple[str, ...], listen_host: str, port: int | None) -> list[ListeningMode]:
-    """Mode specs with a port each: the one in the spec, else `port` (for one mode only), else a free one.
+    """Return mode specs with a port each: the one in the spec, else `port` (for one mode only), else a free one.
 
-    A spec without an address gets `listen_host`: mitmproxy would let everybody in who can reach this machine.
+    A spec without an address gets `listen_host`: mitmproxy would listen on all addresses.
     """
     parsed = [_parse(spec, listen_host) for spec in specs]
     without_port = [mode for mode in parsed if mode.port is None and mode.name in LISTENING_MODES]
@@ -67,7 +67,7 @@ def plan_modes(specs: tuple[str, ...], listen_host: str, port: int | None) -> li
 
 
 def warnings(modes: Iterable[ListeningMode], *, has_password: bool) -> Iterator[str]:
-    """What has to be said of modes that more than this machine reaches, where no password is asked for."""
+    """Return warnings for modes that other machines can reach without a password."""
     for mode in modes:
         if has_password or not mode.is_for_others:
             continue
@@ -84,7 +84,7 @@ def warnings(modes: Iterable[ListeningMode], *, has_password: bool) -> Iterator[
 
 
 def password_setting(password: str, modes: Iterable[ListeningMode]) -> str:
-    """mitmproxy's option for `--proxyauth USER:PASSWORD`. Raises UsageError, which does not repeat the password."""
+    """Return mitmproxy's option for `--proxyauth USER:PASSWORD`. Raises UsageError, without the password in it."""
     user, _, secret = password.partition(":")
     if not user or not secret or ":" in secret or password.startswith(_OTHER_PROXYAUTH):
         raise UsageError(
@@ -100,7 +100,7 @@ def password_setting(password: str, modes: Iterable[ListeningMode]) -> str:
 
 
 def reverse_mode(upstream: str) -> tuple[str, str]:
-    """The mode spec for `--upstream URL`, and the path that clients put behind the local address."""
+    """Return the mode spec for `--upstream URL`, and the path that clients put behind the local address."""
     parts = urlsplit(upstream if "://" in upstream else f"https://{upstream}")
     if parts.scheme not in _UPSTREAM_SCHEMES or not parts.hostname:
         raise UsageError(f"--upstream {upstream!r} is no http or https URL, such as https://api.openai.com/v1.")
@@ -110,7 +110,7 @@ def reverse_mode(upstream: str) -> tuple[str, str]:
 
 
 def upstream_mode(proxy: str) -> tuple[str, str | None]:
-    """The mode spec for going through another proxy, and its credentials ("user:password") if the URL has any."""
+    """Return the mode spec for going through another proxy, and its credentials ("user:password") if the URL has any."""
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme not in _UPSTREAM_SCHEMES:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""Runs `tapeline record` as a process of its own, for as long as this one needs it.
+"""Runs `tapeline record` as a child process, for as long as this process needs it.
 
-The recorder has a command beside it that does nothing but wait for the end of its input, which is ours: it stops in
-order when it is asked to, and also when this process is killed.
+The recorder's own command only waits for the end of its input, which this process holds: so the recorder stops in order
+when it should, and also if this process is killed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from ..errors import DataError
 
 READY_SECONDS = 30.0
-# It lets running answers end, and seals.
+# It lets running responses end, and seals.
 STOP_SECONDS = 60.0
 _ADDRESS = re.compile(r"^  (http://\S+) (?:->|is a proxy)")
-# A Ctrl-C in the terminal reaches it, too, and is ours to act upon.
+# It ignores a Ctrl-C in the terminal, on which this process acts.
 _WAIT = [
     sys.executable,
     "-I",
@@ -32,7 +32,7 @@ _WAIT = [
 
 @contextmanager
 def recorder(data: Path, run: str, *options: str) -> Iterator[str]:
-    """A running recorder; gives its address. Raises DataError where it does not start or does not end well."""
+    """Run a recorder and yield its address. Raises DataError if it does not start or does not end well."""
     command = [sys.executable, "-P", "-m", "tapeline.pipeline", "record", "--data", str(data), "--run", run, *options]
     process = subprocess.Popen(
         [*command, "--", *_WAIT], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"

@@ -1,7 +1,7 @@
 """Runs mitmproxy with the recorder in this process.
 
-mitmproxy's core is started with those of its addons that passing traffic on needs, and no others: each addon costs
-time at every event of every stream. What to do while the proxy runs is the caller's coroutine.
+Only those of mitmproxy's addons run that passing traffic needs: each costs time at every event of every stream. The
+caller's coroutine decides how long the proxy runs.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from ..wire.terminal_text import one_line
 from .fixes import install_fixes
 from .modes import ListeningMode
 
-# Answers that still run when the recording is asked to stop get this long.
+# Responses that still run when the recording stops get this long.
 DRAIN_SECONDS = 10.0
 _DRAIN_STEP_SECONDS = 0.05
 SEAL_SECONDS = 30.0
-# A thread that wants Python while another runs it waits so long, five milliseconds if nobody says: the journal's writer
-# would hold up each event that passes while it writes.
+# Threads of Python switch after this long. With the default of five milliseconds, the journal's writer would delay
+# events while it writes.
 _SWITCH_SECONDS = 0.0005
-# mitmproxy ends connections that are silent for ten minutes; models think for longer.
+# mitmproxy ends connections that are silent for ten minutes; models may think for longer.
 IDLE_SECONDS = 86_400
 
 
 @dataclass
 class Proxy:
-    """A running proxy, as its user sees it."""
+    """A proxy: where it records and listens, and what it has noticed."""
 
     directory: DataDirectory
     modes: list[ListeningMode]
-    #: Streamed responses may go past mitmproxy's layers; without it they are slower and the same.
+    #: Whether streamed responses may go past mitmproxy's layers: it saves CPU and changes nothing else.
     has_fast_path: bool = True
     recorder: Recorder = field(default_factory=Recorder)
     distrusting: set[str] = field(default_factory=set)
@@ -77,7 +77,7 @@ Settings = tuple[str, ...]
 
 
 async def run_proxy(proxy: Proxy, run: str, settings: Settings, body: Body, stop_now: asyncio.Event) -> int:
-    """Run the proxy for as long as `body` takes, let running answers end, and give what it returns.
+    """Run the proxy while `body` runs, let running responses end, and return what `body` returns.
 
     `settings` are mitmproxy options, as `name=value`. Raises UsageError for a mode, an option or a port that does
     not work.
@@ -135,8 +135,8 @@ def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
             mode=[mode.spec for mode in proxy.modes],
             connection_strategy="lazy" if lazy else "eager",
             tcp_timeout=IDLE_SECONDS,
-            # Heads that mitmproxy finds suspicious pass as they would without it. Nobody else's requests can be reached
-            # by them: a connection to a provider serves one client's connection alone.
+            # Heads that mitmproxy finds suspicious pass as they would without it. They cannot affect other clients: a
+            # connection to a provider serves one client's connection.
             validate_inbound_headers=False,
             tapeline_data=str(proxy.directory.root),
             tapeline_run=run,
@@ -149,7 +149,7 @@ def _make_master(proxy: Proxy, run: str, settings: Settings) -> Master:
 
 @contextmanager
 def _short_delays() -> Iterator[None]:
-    """Have nothing stop the events that pass: what is in memory at the start stays, and is not looked through again."""
+    """Keep pauses short: the garbage collector skips objects that exist now, and threads switch often."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
@@ -170,7 +170,7 @@ def _check_started(watch: _Watch, running: asyncio.Task[None]) -> None:
 
 
 async def _drain(master: Master, recorder: Recorder, stop_now: asyncio.Event) -> None:
-    """Close the listeners and let running answers end."""
+    """Close the listeners and let running responses end."""
     await master.addons.get("proxyserver").servers.update([])
     deadline = time.monotonic() + DRAIN_SECONDS
     if recorder.live:
@@ -182,7 +182,7 @@ async def _drain(master: Master, recorder: Recorder, stop_now: asyncio.Event) ->
 class _PassOn:
     """Lets bodies that are not recorded stream through as well: the proxy carries all of a command's traffic.
 
-    It stands behind the recorder, whose stream callables it leaves alone.
+    It runs after the recorder, and leaves the recorder's stream callables alone.
     """
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -195,7 +195,7 @@ class _PassOn:
 
 
 class _Watch:
-    """Notices when the proxy listens, which hosts' clients reject its certificate, and which hosts are not reached."""
+    """Notices when the proxy listens, which clients reject its certificate, and which hosts cannot be reached."""
 
     def __init__(self, proxy: Proxy, ready: asyncio.Future[str | None]) -> None:
         self._proxy = proxy
@@ -214,7 +214,7 @@ class _Watch:
             self.ready.set_result(problem)
 
     def http_connect_error(self, flow: http.HTTPFlow) -> None:
-        """Its client is told before it says what it wants, so that the recorder hears of no exchange."""
+        """Note the host: the client fails before it sends its request, so there is no exchange to record."""
         if flow.response is not None and flow.response.status_code == HTTPStatus.BAD_GATEWAY:
             self._proxy.unreachable.add(f"{flow.request.host}:{flow.request.port}")
 

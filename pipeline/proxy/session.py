@@ -1,7 +1,6 @@
-"""`tapeline record`: the proxy, the user's command beside it, signals, and what is said on stderr.
+"""`tapeline record`: the proxy, the user's command beside it, signals, and the messages on stderr.
 
-Where to listen is planned in `modes`, the command's environment is made in `client_env`, and the proxy itself is run
-by `proxy`.
+`modes` plans where to listen, `client_env` makes the command's environment, and `runner` runs the proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "S
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """What `tapeline record` was asked for."""
+    """The options of `tapeline record`."""
 
     data: Path
     run: str = ""
@@ -49,7 +48,7 @@ class RecordOptions:
 
 
 def record(recording: RecordOptions) -> int:
-    """Record until a signal or the end of the command; gives the exit code. Raises UsageError."""
+    """Record until a signal or the end of the command, and return the exit code. Raises UsageError."""
     if recording.command and shutil.which(recording.command[0]) is None:
         raise UsageError(f"{recording.command[0]!r} cannot be started: it is no program that can be found and run.")
     if recording.command and recording.proxyauth is not None:
@@ -67,7 +66,7 @@ def record(recording: RecordOptions) -> int:
         ) from error
     specs, base_path, settings = _specs(recording)
     if not any(setting.startswith(_TRUST) for setting in settings):
-        # mitmproxy trusts certifi's list alone; a company's own authority stands in the user's or the system's.
+        # mitmproxy trusts only certifi's list; a company's own authority is in the user's or the system's.
         trusted = write_trusted(directory.certificates / "trusted.pem", os.environ)
         settings = (*settings, f"{_TRUST}ca={trusted}")
     proxy = Proxy(
@@ -116,7 +115,7 @@ def _allow_open_files() -> None:
 
 
 def _specs(recording: RecordOptions) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
-    """Mode specs, the path that clients put behind a reverse proxy's address, and mitmproxy options."""
+    """Return mode specs, the path that clients put behind a reverse proxy's address, and mitmproxy options."""
     if recording.upstream is not None:
         spec, base_path = reverse_mode(recording.upstream)
         if upstream_proxy(os.environ) is not None:
@@ -162,7 +161,7 @@ def _beside_command(
             raise UsageError(f"{command[0]!r} cannot be started: {error.strerror}.") from error
 
         def pass_on(number: int) -> None:
-            # A Ctrl-C reaches the command from the terminal itself; other signals were meant for it.
+            # A Ctrl-C reaches the command from the terminal itself; other signals are passed on.
             if number != signal.SIGINT and child.returncode is None:
                 child.send_signal(number)
             elif child.returncode is not None:
@@ -184,10 +183,10 @@ def _command_environment(base_path: str) -> Callable[[Proxy], dict[str, str]]:
             bundle = write_ca_bundle(proxy.directory.certificates / "bundle.pem", proxy.certificate, environment)
             environment = client_environment(environment, proxy_url=forward.address, ca_bundle=bundle)
             if forward.name == "upstream":
-                # What goes past the other proxy today cannot be reached through it.
+                # Hosts that clients reach without the other proxy may not be reachable through it.
                 environment |= {name: os.environ[name] for name in _NO_PROXY if name in os.environ}
         elif reverse is not None:
-            # Beside a proxy for any host the base URL stays: through it all is recorded, this listener is not reached.
+            # Beside a forward proxy the base URL stays as it is: that proxy records all traffic.
             environment["OPENAI_BASE_URL"] = reverse.address + base_path
             for name in _NO_PROXY:
                 hosts = (environment.get(name), urlsplit(reverse.address).hostname)

@@ -1,6 +1,6 @@
 """Makes the rows of a batch, and writes its files: `content`, then `losses`, then `exchanges`, which name the others.
 
-What forms a batch, and what happens when it is written, is decided by who seals.
+`seal` and `recovery` decide which exchanges form a batch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..wire.json_text import dumps
 from .journal import Loss
 from .policy import Policy
 
-# Of messages that are more than a role and a text, the text stands in `content` twice, for search and in the message's
-# JSON; nobody has read what is longer than a book.
+# Messages that are more than a role and a text have their text in `content` twice: for search, and in the JSON. Nobody
+# searches a text that is longer than a book.
 MAX_TEXT_CHARACTERS = 1_000_000
 
 
@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Written:
-    """How much was written of a batch."""
+    """How many exchanges and losses were written."""
 
     exchanges: int
     losses: int
@@ -46,7 +46,7 @@ class Written:
 def make_batch(
     recorder_id: str, run: str, exchanges: Iterable[CapturedExchange], losses: Iterable[Loss], policy: Policy
 ) -> Batch:
-    """The rows of these exchanges and losses of a recorder."""
+    """Make the rows of these exchanges and losses of a recorder."""
     batch = Batch([], {}, [loss_row(recorder_id, run, *loss) for loss in losses])
     for captured in exchanges:
         record = policy.record(captured, recorder_id)
@@ -59,7 +59,7 @@ def make_batch(
 
 
 def write(directory: DataDirectory, name: str, batch: Batch) -> Written:
-    """Write the files of a batch, which is empty then. Raises DataError when the disk does not take one."""
+    """Write the files of a batch, and empty it. Raises DataError if the disk does not take a file."""
     written = Written(len(batch.exchanges), sum(row["exchanges"] for row in batch.losses))
     contents = list(batch.contents.values())
     batch.contents.clear()
@@ -68,14 +68,14 @@ def write(directory: DataDirectory, name: str, batch: Batch) -> Written:
         (LOSSES, batch.losses, "at"),
         (EXCHANGES, batch.exchanges, "started_at"),
     ):
-        write_batch(directory.dataset(dataset.name), dataset, name, _handed_over(rows), itemgetter(time_column))
+        write_batch(directory.dataset(dataset.name), dataset, name, _released(rows), itemgetter(time_column))
     return written
 
 
 def loss_row(
     recorder_id: str, run: str, number: int | str, at_us: int, reason: str, exchanges: int, size: int | None
 ) -> Row:
-    """The row of a loss."""
+    """Return the row of a loss; `at_us` is microseconds since 1970, `size` is bytes."""
     return {
         "loss_id": f"{recorder_id}-{number}",
         "recorder_id": recorder_id,
@@ -87,8 +87,8 @@ def loss_row(
     }
 
 
-def _handed_over(rows: list[Row]) -> Iterator[Row]:
-    """The rows, kept no longer than whoever takes them does: one may be as large as a request."""
+def _released(rows: list[Row]) -> Iterator[Row]:
+    """Yield the rows and let go of each: one may be as large as a request."""
     rows.reverse()
     while rows:
         yield rows.pop()
@@ -110,5 +110,5 @@ def _content_row(content: Content, first_seen_at: datetime) -> Row:
 
 
 def _is_role_and_text(json: str, role: str | None, text: str | None) -> bool:
-    """Whether a message says nothing but these two, in this order: most do, and would be stored twice."""
+    """Whether a message has only these two members, in this order: most do, and would be stored twice."""
     return role is not None and text is not None and json == dumps({"role": role, "content": text})

@@ -1,6 +1,6 @@
-"""Takes away what is not needed any more: sealed journals with what lies beside them, and what killed processes left.
+"""Removes files that nobody needs: sealed journals with their companions, and unfinished files of killed processes.
 
-Only who holds the lock of sealing may call it: nobody else writes then what it takes for left over.
+The caller must hold the lock of sealing: then no other process writes files that look unfinished.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from tapeline.addons.tapeline_recorder.journal import COMPANIONS, is_locked
 
 from ..dataset.schema import DATASETS
 
-# A recorder that starts takes its lock and then makes its journal, all within moments.
+# A recorder that starts takes its lock and makes its journal within moments.
 _STARTING_SECONDS = 3600.0
 
 
 def remove_journal(directory: DataDirectory, recorder_id: str) -> None:
-    """Remove a journal that is sealed to its end and closed, and that nobody writes to any more.
+    """Remove a journal that is sealed completely, closed, and not written to any more.
 
-    Killed at any moment, this leaves a journal that is the same as before, or none.
+    If it is killed at any moment, the journal is as before, or gone.
     """
-    # Without its journal, what the ledger says would count.
+    # Without its journal, the losses in the ledger would count.
     directory.ledger(recorder_id).unlink(missing_ok=True)
     _remove(_with_beside(directory.recorder_lock(recorder_id)))
     _remove(_with_beside(directory.journal(recorder_id)))
 
 
 def move_aside(directory: DataDirectory, recorder_id: str) -> Path:
-    """Give a damaged journal another name, under which nobody seals it again; gives its new path.
+    """Give a damaged journal another name, so that nobody seals it again; return its new path.
 
-    Killed at any moment, this leaves a journal that has to be salvaged again, or what `clear_journals` ends.
+    If it is killed at any moment, the journal has to be recovered again, or `clear_journals` finishes the work.
     """
     journal = directory.journal(recorder_id)
     corrupt = _corrupt(journal)
@@ -44,7 +44,7 @@ def move_aside(directory: DataDirectory, recorder_id: str) -> Path:
 
 
 def clear_journals(directory: DataDirectory) -> None:
-    """Remove what lies in the folder of journals without a journal: who wrote it was killed."""
+    """Remove files in the folder of journals that belong to no journal: their writers were killed."""
     _remove(directory.journals.glob(".*.tmp"))
     found: dict[str, list[Path]] = {}
     for path in sorted(directory.journals.iterdir()):

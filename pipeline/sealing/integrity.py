@@ -1,7 +1,7 @@
-"""Tells whether the journal of a recorder that is gone is whole, before anything of it is sealed.
+"""Checks whether the journal of a recorder that is gone is whole, before it is sealed.
 
-SQLite itself goes on without a word when the write-ahead log is missing or its middle is garbled: the journal is then
-what it was some time ago. The log's index, a file beside it that a killed recorder leaves, says how long the log was.
+If the write-ahead log is missing or garbled, SQLite silently shows the journal as it was some time ago. The index of
+the log, a file that a killed recorder leaves beside it, has the length that the log had.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _BACKFILLED_AT = 96
 EMPTY = "it is empty"
 LOG_MISSING = "the end of its write-ahead log is missing"
 OLDER = "it is older than what was sealed from it"
-#: Damage that leaves no trace of what is missing, only that something is.
+#: Damage that shows that something is missing, but not what.
 TRACELESS = (EMPTY, LOG_MISSING, OLDER)
-#: What SQLite says of a file that is not as it wrote it.
+#: SQLite's errors for a file that is not as it wrote it.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error tells of the file, not of the moment: other processes, a full disk."""
+    """Whether an error means a damaged file, and not a passing state such as a full disk."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
 def damage_of(path: Path, written_batches: int) -> str | None:
-    """What is wrong with a journal of ours; None where nothing is, or where it is no journal that we can read.
+    """Return what is wrong with a journal; None if nothing is, or if it is not a journal of this version.
 
     `written_batches` is the highest number of a batch in the dataset that came from it.
     """
@@ -81,14 +81,14 @@ def _damage_within(connection: sqlite3.Connection, written_batches: int) -> str 
 
 
 def _promised_frames(path: Path) -> int:
-    """Frames that the log's index counts and that stand in the log alone."""
+    """Return how many frames the log's index counts that are only in the log."""
     index = _read_index(path)
     frames, backfilled = _number(index, _FRAMES_AT), _number(index, _BACKFILLED_AT)
     return frames if frames > backfilled else 0
 
 
 def _frames(path: Path) -> int:
-    """Frames that SQLite has found in the log."""
+    """Return how many frames SQLite has found in the log."""
     return _number(_read_index(path), _FRAMES_AT)
 
 

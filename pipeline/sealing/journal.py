@@ -1,8 +1,7 @@
 """Reads a recorder's journal for sealing: which exchanges form a batch, what each holds, and when to forget them.
 
-A batch is numbered and its members fixed in the journal before anything of it is written, so that a batch that has
-to be repeated has the same members and the same name. The file's format belongs to the recorder's own
-`journal`.
+A batch is numbered, and its members fixed in the journal, before anything is written, so a repeated batch has the same
+members and the same name. The recorder's own `journal` defines the file format.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from tapeline.addons.tapeline_recorder.journal import BUSY_SECONDS, JOURNAL_VERS
 from ..errors import DataError
 from ..records.captured import CapturedBodies, CapturedExchange
 
-# An exchange takes memory several times its size while it is sealed; a batch holds what fits well.
+# Sealing takes several times the memory of an exchange; a batch of this size fits well.
 BATCH_EXCHANGES = 1000
 BATCH_BYTES = 64 * 1024 * 1024
 
-#: Of a loss: number, microseconds since 1970, reason, exchanges, bytes.
+#: A loss: number, microseconds since 1970, reason, exchanges, bytes.
 Loss = tuple[int, int, str, int, int]
 #: Columns of a piece, as `add_piece` takes them.
 PIECE = "part, chunks, data, checksum"
@@ -54,16 +53,16 @@ class Journal:
         self._connection.close()
 
     def open_batches(self) -> list[int]:
-        """Batches that were numbered and not forgotten: a sealing stopped in between."""
+        """Return the batches that were numbered and not forgotten, because sealing stopped in between."""
         rows = self._connection.execute(
             "SELECT batch FROM exchange WHERE batch IS NOT NULL UNION SELECT batch FROM loss WHERE batch IS NOT NULL"
         )
         return sorted(number for (number,) in rows)
 
     def number_batch(self, *, unfinished: bool) -> int | None:
-        """Fix the members of a new batch; None when there is nothing to seal.
+        """Fix the members of a new batch and return its number; None if there is nothing to seal.
 
-        Members are the exchanges that ended, oldest first, and with `unfinished` those that never will.
+        Members are exchanges that ended, oldest first, and with `unfinished` also those that never will.
         """
         with self._transaction():
             last = self._connection.execute("SELECT value FROM about WHERE name = 'last_batch'").fetchone()
@@ -79,7 +78,7 @@ class Journal:
         return number
 
     def exchanges(self, batch: int) -> Iterator[CapturedExchange]:
-        """The members of a batch, in the order of their start, one in memory at a time."""
+        """Yield the members of a batch in the order of their start, with one in memory at a time."""
         rows = self._connection.execute(
             "SELECT number, exchange_id, head, answer, ending FROM exchange WHERE batch = ? ORDER BY number",
             (batch,),
@@ -94,13 +93,13 @@ class Journal:
             yield captured
 
     def losses(self, batch: int) -> list[Loss]:
-        """The losses in a batch."""
+        """Return the losses in a batch."""
         return self._connection.execute(
             "SELECT id, at_us, reason, exchanges, bytes FROM loss WHERE batch = ? ORDER BY id", (batch,)
         ).fetchall()
 
     def unwritten(self, content_ids: list[str]) -> set[str]:
-        """Those of the ids that no earlier batch has written."""
+        """Return the ids that no earlier batch has written."""
         return {
             content_id
             for content_id in content_ids
@@ -110,9 +109,9 @@ class Journal:
         }
 
     def forget(self, batch: int, content_ids: list[str], *, wipe: bool = False) -> None:
-        """Drop a batch, whose files are on the disk, and remember the content that it wrote.
+        """Delete a batch whose files are on the disk, and remember the content that it wrote.
 
-        With `wipe` its bytes go at once; else they stand in free pages until others are written there.
+        With `wipe` its bytes are overwritten at once; else they stay in free pages until those are used again.
         """
         self._connection.execute(f"PRAGMA secure_delete = {int(wipe)}")
         with self._transaction():
@@ -129,12 +128,12 @@ class Journal:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def waiting(self) -> tuple[int, int]:
-        """How many exchanges are finished and not sealed, and how many still run (or were cut)."""
+        """Return how many exchanges are finished and not sealed, and how many still run or were cut."""
         finished, total = self._connection.execute("SELECT count(ending), count(*) FROM exchange").fetchone()
         return finished, total - finished
 
     def fills_a_batch(self) -> bool:
-        """Whether as much has ended as a batch holds."""
+        """Whether enough exchanges have ended to fill a batch."""
         count, size = self._connection.execute(
             "SELECT count(DISTINCT exchange.number), coalesce(sum(length(data)), 0) "
             "FROM exchange LEFT JOIN piece USING (number) WHERE batch IS NULL AND ending IS NOT NULL"
@@ -157,7 +156,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """A transaction that is on the disk when it ends: what was written before it may be forgotten after."""
+        """Run a transaction that is on the disk when it ends."""
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -169,18 +168,18 @@ class Journal:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Connect to a journal so that its files stay as they are, its write-ahead log included."""
+    """Connect to a journal without changing its files, the write-ahead log included."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
 
 def open_journal_for_sealing(path: Path) -> Journal:
-    """Open a journal; raises DataError that names it where it cannot be read."""
+    """Open a journal. Raises DataError that names it if it cannot be read."""
     return _open(path, open_journal)
 
 
 def open_journal_to_look(path: Path) -> Journal:
-    """The same, to change nothing of it."""
+    """Open a journal without changing it. Raises DataError that names it if it cannot be read."""
     return _open(path, open_to_read)
 
 
@@ -194,7 +193,8 @@ def _open(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> Journal:
 
 
 def captured_exchange(exchange_id: Any, head: Any, answer: Any, ending: Any) -> CapturedExchange:
-    """An exchange from its row, without its pieces. Raises ValueError or TypeError for what no recorder writes."""
+    """Return an exchange from its row, without its pieces. Raises ValueError or TypeError for values that no recorder
+    writes."""
     captured = CapturedExchange(
         exchange_id=exchange_id,
         head=json.loads(head),
@@ -211,7 +211,7 @@ def captured_exchange(exchange_id: Any, head: Any, answer: Any, ending: Any) -> 
 
 
 def add_piece(captured: CapturedBodies, part: Any, chunks: Any, data: Any, checksum: Any) -> None:
-    """Add a piece to a body. Raises ValueError or TypeError for what no recorder writes, and adds nothing then."""
+    """Add a piece to a body. Raises ValueError or TypeError for a piece that no recorder writes, which is not added."""
     if checksum != piece_checksum(chunks, data):
         raise ValueError("the checksum of a piece is not that of its bytes")
     body = captured.request if part == "request" else captured.response

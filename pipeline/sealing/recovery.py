@@ -26,14 +26,14 @@ from .integrity import TRACELESS, damage_of
 from .journal import BATCH_BYTES, BATCH_EXCHANGES, PIECE, Loss, add_piece, captured_exchange, open_to_read
 from .policy import policy_of
 
-# Reading that fails so often in one table is given up: nothing more is to be had for the time that it takes.
+# After this many failures in one table reading stops: more would take long and find little.
 MAX_FAULTS = 100_000
-# No row takes less of a file; this bounds the keys where the highest cannot be read.
+# No row takes fewer bytes; this bounds the keys if the highest cannot be read.
 _ROW_BYTES = 64
 NOT_WHOLE = "its journal is damaged: not all of its bytes are there"
 _PARTS = ("request", "response")
 WITHOUT_CONTENT = {"content": "none"}
-# In the names of files that recovery writes; datasets of earlier versions have it, too.
+# Part of the names of files that recovery writes; earlier versions used it, too.
 RECOVERED = "-salvaged"
 
 Row = tuple[Any, ...]
@@ -101,7 +101,7 @@ def _recover(directory: DataDirectory, recorder_id: str, damage: str, done: Call
 
 
 def _in_batches(exchanges: Iterable[CapturedExchange]) -> Iterator[list[CapturedExchange]]:
-    """Exchanges in lists that fit well in memory."""
+    """Yield exchanges in lists that fit well in memory."""
     members: list[CapturedExchange] = []
     size = 0
     for captured in exchanges:
@@ -115,7 +115,7 @@ def _in_batches(exchanges: Iterable[CapturedExchange]) -> Iterator[list[Captured
 
 
 class DamagedJournal:
-    """A damaged journal, read once: `missing` counts, and `run` is known, when `exchanges` has come to its end."""
+    """A damaged journal, read once: `missing` and `run` are right when `exchanges` has ended."""
 
     def __init__(self, path: Path) -> None:
         self.run = ""
@@ -134,20 +134,20 @@ class DamagedJournal:
 
     @property
     def missing(self) -> int:
-        """How many exchanges are missing or not whole; 1 where nothing tells how many, but that there are some."""
+        """Return how many exchanges are missing or incomplete; 1 if some are and their number is unknown."""
         unseen = not self._readable or self._unread["exchange"] or self._unread["loss"]
         return max(self._missing, 1 if unseen else 0)
 
     @property
     def about(self) -> dict[str, str] | None:
-        """What the journal says of itself, if that can be read."""
+        """The settings in the journal, if they can be read."""
         try:
             return dict(self._connection.execute("SELECT name, value FROM about"))
         except (sqlite3.Error, ValueError, TypeError):
             return None
 
     def exchanges(self) -> Iterator[CapturedExchange]:
-        """Every exchange that can be read, in the order of their start."""
+        """Yield every exchange that can be read, in the order of their start."""
         unheard = set(self._pieces)
         for number, *columns in self._rows("exchange", "number", "exchange_id, head, answer, ending"):
             unheard.discard(number)
@@ -165,7 +165,7 @@ class DamagedJournal:
         self._missing += len(unheard)
 
     def losses(self) -> list[Loss]:
-        """The losses that can be read, as `Journal.losses` gives them."""
+        """Return the losses that can be read, as `Journal.losses` returns them."""
         rows = self._rows("loss", "id", "at_us, reason, exchanges, bytes")
         return [row for row in rows if list(map(type, row)) == [int, int, str, int, int]]
 
@@ -177,7 +177,8 @@ class DamagedJournal:
         return True
 
     def _find_pieces(self) -> tuple[dict[int, dict[int, str]], bool]:
-        """The keys and parts of each exchange's pieces, from the table and from its index; whether that was whole."""
+        """Return the keys and parts of each exchange's pieces, from the table and its index, and whether the index was
+        whole."""
         pieces: dict[int, dict[int, str]] = {}
 
         def note(key: int, number: Any, part: Any) -> None:
@@ -193,7 +194,7 @@ class DamagedJournal:
         return pieces, False
 
     def _add_pieces(self, number: int, captured: CapturedExchange) -> set[str]:
-        """Read an exchange's pieces, of each part up to the first that is missing; gives the parts that miss some."""
+        """Read each part of an exchange up to its first missing piece; return the parts that lack some."""
         broken: set[str] = set()
         pieces = self._pieces.get(number, {})
         hole = self._possible_hole(pieces)
@@ -209,7 +210,7 @@ class DamagedJournal:
         return broken if hole is None else set(_PARTS)
 
     def _possible_hole(self, pieces: dict[int, str]) -> int | None:
-        """A key that may be this exchange's and cannot be read, where nothing tells whose it is."""
+        """Return an unreadable key that may belong to this exchange, if the index does not say whose it is."""
         unread = self._unread["piece"]
         if self._pieces_known or not unread:
             return None
@@ -224,7 +225,7 @@ class DamagedJournal:
         add_piece(captured, *row)
 
     def _rows(self, table: str, key: str, columns: str) -> Iterator[Row]:
-        """The rows that can be read, by their key. Names are our own."""
+        """Yield the rows that can be read, by their key. Names are our own."""
         sql = f"SELECT {key}, {columns} FROM {table} WHERE {key} BETWEEN ? AND ? ORDER BY {key}"  # noqa: S608
         ranges = [self._bounds(table, key)] if self._readable else []
         faults = 0
@@ -247,7 +248,7 @@ class DamagedJournal:
         self._unread[table] += sorted(low for low, _ in ranges)
 
     def _bounds(self, table: str, key: str) -> tuple[int, int]:
-        """The lowest and the highest key that a row can have."""
+        """Return the lowest and the highest key that a row can have."""
         sources = [(table, key), *([("piece", "number")] if table == "exchange" else [])]
         highest, beyond = 0, 0
         for source, column in sources:

@@ -68,7 +68,7 @@ def test_what_is_removed_is_made_again_and_nothing_is_lost(
     what: str, directory: DataDirectory, writer: JournalWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_exchanges(writer, [MadeUp(text="before"), MadeUp(text="open", ended=False)])
-    wait_until(lambda: not writer._backlog, "the journal was not written")
+    wait_until(lambda: not writer._buffer, "the journal was not written")
     REMOVALS[what](directory.journals)
     wait_until(lambda: "made again" in caplog.text, "nobody noticed")
     assert is_locked(directory.recorder_lock("r"))
@@ -87,7 +87,7 @@ def test_what_was_sealed_before_the_removal_is_not_sealed_twice(
     directory: DataDirectory, writer: JournalWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_exchanges(writer, [MadeUp(text="sealed")])
-    wait_until(lambda: not writer._backlog, "the journal was not written")
+    wait_until(lambda: not writer._buffer, "the journal was not written")
     assert seal(directory).exchanges == 1
     shutil.rmtree(directory.journals)
     wait_until(lambda: "made again" in caplog.text, "nobody noticed")
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_made_again_at_once(
     directory: DataDirectory, writer: JournalWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_exchanges(writer, [MadeUp(text="before")])
-    wait_until(lambda: not writer._backlog, "the journal was not written")
+    wait_until(lambda: not writer._buffer, "the journal was not written")
     shutil.rmtree(directory.journals)
     directory.journals.write_text("in the way")
     wait_until(lambda: "cannot write its journal" in caplog.text, "nobody noticed")
@@ -118,7 +118,7 @@ def test_a_journal_that_is_beyond_use_is_left_and_recording_goes_on_beside_it(
     how: str, directory: DataDirectory, writer: JournalWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_exchanges(writer, [MadeUp(text="before"), MadeUp(text="open", ended=False)])
-    wait_until(lambda: not writer._backlog, "the journal was not written")
+    wait_until(lambda: not writer._buffer, "the journal was not written")
     journal = directory.journal("r")
     if how == "overwritten":
         for path in (journal, journal.with_name("r.sqlite-wal"), journal.with_name("r.sqlite-shm")):

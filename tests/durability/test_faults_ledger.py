@@ -25,7 +25,7 @@ from tapeline.pipeline.sealing.journal import open_journal_for_sealing
 from tapeline.pipeline.sealing.seal import seal
 from tapeline.pipeline.warehouse import database
 from tests.support.journals.journals import MadeUp, recording, write_exchanges
-from tests.support.machine.disks import FaultyStation
+from tests.support.machine.disks import FaultyFiles
 from tests.support.places import ROOT
 from tests.support.processes.dying import EXCHANGES
 from tests.support.processes.recorder import tapeline_here
@@ -117,8 +117,8 @@ def test_a_kill_on_the_way_back_neither_doubles_nor_drops(data: Path, step: str,
 
 def test_a_disk_that_stays_full_leaves_its_count_beside_the_journal(data: Path) -> None:
     directory = DataDirectory(data)
-    station = FaultyStation(directory, {"recorder_id": "r", "run": "run-1"})
-    writer = JournalWriter(station)
+    files = FaultyFiles(directory, {"recorder_id": "r", "run": "run-1"})
+    writer = JournalWriter(files)
     write_exchanges(writer, [MadeUp(content=str(number)) for number in range(4)])
     assert not writer.close(seconds=0.2)
     assert "NOT RECORDED: 4" in tapeline_here("report", "usage", "--data", data).stdout

@@ -40,7 +40,7 @@ class Disk:
             raise sqlite3.OperationalError("database or disk is full")
 
 
-class FaultyStation(RecorderFiles):
+class FaultyFiles(RecorderFiles):
     """A station of which the journal lies on such a disk."""
 
     def __init__(self, directory: DataDirectory, about: dict[str, str]) -> None:

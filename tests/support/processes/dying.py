@@ -19,33 +19,33 @@ from tapeline.addons.tapeline_recorder import journal_writer
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 from tapeline.addons.tapeline_recorder.loss_ledger import Ledger
 from tests.support.journals.journals import MadeUp, write_exchanges
-from tests.support.machine.disks import FaultyStation
+from tests.support.machine.disks import FaultyFiles
 
 EXCHANGES = 60
 # Room for about two thirds of them.
 MEMORY = 150_000
 # Recovery takes several commits.
-PORTION = 20_000
+BATCH = 20_000
 
 
 def main(data: str, step: str, count: str, when: str) -> int:
     """Go through it; gives 0 if the time to be killed never came."""
     journal_writer.FLUSH_SECONDS = journal_writer.RETRY_SECONDS = 0.02
-    journal_writer.PORTION_BYTES = PORTION
-    station = FaultyStation(DataDirectory(Path(data)), {"recorder_id": "r", "run": "run"})
-    writer = journal_writer.JournalWriter(station, max_pending_bytes=MEMORY)
+    journal_writer.BATCH_BYTES = BATCH
+    files = FaultyFiles(DataDirectory(Path(data)), {"recorder_id": "r", "run": "run"})
+    writer = journal_writer.JournalWriter(files, max_pending_bytes=MEMORY)
     write_exchanges(writer, [MadeUp(content=f"{number} " * 200) for number in range(EXCHANGES)])
-    station.disk.wait_until_asked()
-    station.disk.wait_until_asked()
+    files.disk.wait_until_asked()
+    files.disk.wait_until_asked()
     die = _killer(int(count), when)
     if step == "commit":
-        station.disk.around_commit = die
+        files.disk.around_commit = die
     else:
         note = Ledger.note
         Ledger.note = lambda *arguments: die(lambda: note(*arguments))  # type: ignore[method-assign]
-    station.disk.full = False
+    files.disk.full = False
     deadline = time.monotonic() + 10
-    while writer._backlog and time.monotonic() < deadline:
+    while writer._buffer and time.monotonic() < deadline:
         time.sleep(0.01)
     writer.close()
     return 0

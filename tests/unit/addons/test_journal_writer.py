@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.machine.disks import FaultyStation
+from tests.support.machine.disks import FaultyFiles
 
 from tapeline.addons.tapeline_recorder import journal_writer
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
@@ -69,10 +69,10 @@ def test_an_ending_in_the_same_batch_as_its_head_finds_it(path: Path, writer: Jo
     assert rows(path, "SELECT count(*) FROM exchange WHERE ending IS NOT NULL") == [(499,)]
 
 
-def test_a_body_of_many_portions_comes_whole_and_in_order(
+def test_a_body_of_many_batches_comes_whole_and_in_order(
     path: Path, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_writer, "PORTION_BYTES", 3_000)
+    monkeypatch.setattr(journal_writer, "BATCH_BYTES", 3_000)
     chunks = [bytes([number]) * 100 for number in range(200)]
     writer.add("head", 1, HEAD)
     for at_us, chunk in enumerate(chunks):
@@ -116,17 +116,17 @@ def test_a_fault_that_goes_on_is_one_row(path: Path, writer: JournalWriter) -> N
 
 
 @pytest.fixture
-def faulty(directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStation]:
+def faulty(directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyFiles]:
     """A station whose disk is full until it is told that it is not."""
     monkeypatch.setattr(journal_writer, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(journal_writer, "RETRY_SECONDS", 0.05)
-    station = FaultyStation(directory, ABOUT)
-    yield station
-    station.disk.full = False
+    files = FaultyFiles(directory, ABOUT)
+    yield files
+    files.disk.full = False
 
 
 def test_what_a_full_disk_does_not_take_is_written_when_it_does(
-    path: Path, faulty: FaultyStation, caplog: pytest.LogCaptureFixture
+    path: Path, faulty: FaultyFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = JournalWriter(faulty)
     for number in range(1, 6):
@@ -139,7 +139,7 @@ def test_what_a_full_disk_does_not_take_is_written_when_it_does(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
-def test_memory_is_bounded_while_a_single_write_hangs(path: Path, faulty: FaultyStation) -> None:
+def test_memory_is_bounded_while_a_single_write_hangs(path: Path, faulty: FaultyFiles) -> None:
     faulty.disk.full = False
     faulty.disk.hangs.set()
     writer = JournalWriter(faulty, max_pending_bytes=100_000)
@@ -159,7 +159,7 @@ def test_memory_is_bounded_while_a_single_write_hangs(path: Path, faulty: Faulty
     assert rows(path, "SELECT DISTINCT length(data) FROM piece") == [(1000,)]
 
 
-def test_an_exchange_of_which_the_journal_has_the_start_is_ended_there(path: Path, faulty: FaultyStation) -> None:
+def test_an_exchange_of_which_the_journal_has_the_start_is_ended_there(path: Path, faulty: FaultyFiles) -> None:
     faulty.disk.full = False
     writer = JournalWriter(faulty, max_pending_bytes=10_000)
     writer.add("head", 1, HEAD)
@@ -193,7 +193,7 @@ def test_a_lock_is_held_until_it_is_let_go(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_never_takes_it_is_said_at_the_end(
-    directory: DataDirectory, faulty: FaultyStation, caplog: pytest.LogCaptureFixture
+    directory: DataDirectory, faulty: FaultyFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = JournalWriter(faulty)
     writer.add("head", 1, HEAD)
@@ -202,7 +202,7 @@ def test_a_disk_that_never_takes_it_is_said_at_the_end(
     assert not is_locked(directory.recorder_lock("r"))
 
 
-def test_a_writer_that_hangs_at_the_end_keeps_its_lock(directory: DataDirectory, faulty: FaultyStation) -> None:
+def test_a_writer_that_hangs_at_the_end_keeps_its_lock(directory: DataDirectory, faulty: FaultyFiles) -> None:
     faulty.disk.full = False
     faulty.disk.hangs.set()
     writer = JournalWriter(faulty)

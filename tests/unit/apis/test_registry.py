@@ -11,8 +11,8 @@ import pytest
 from tests.support.journals.captured import captured
 from tests.support.journals.journals import MadeUp, make_journal
 
-from tapeline.addons.tapeline_recorder.capture import DEFAULT_PATH
 from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.addons.tapeline_recorder.options import DEFAULT_PATH
 from tapeline.pipeline.apis.registry import APIS, PATH_PATTERN, api_for_path, api_named, api_of, is_recorded_path
 from tapeline.pipeline.errors import DataError
 from tapeline.pipeline.export.jsonl import batch_lines

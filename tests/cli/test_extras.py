@@ -1,4 +1,4 @@
-"""What an extra brings is asked for in one line where it is missing, and nothing else needs it."""
+"""A feature fails with one line if its extra is not installed, and no other feature needs an extra."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTRAS = {
     "charts": ("altair", "jinja2", "vl_convert"),
     "otlp": ("opentelemetry",),
 }
-# Stands for an environment without the packages: to import one of them fails.
+# Imitates an environment without the packages: importing one of them fails.
 WITHOUT = """
 import sys
 from importlib.abc import MetaPathFinder

@@ -59,7 +59,7 @@ def test_the_lock_names_every_dependency() -> None:
 
 HEAVY = (
     "altair", "duckdb", "genai_prices", "mitmproxy", "opentelemetry",
-    "polars", "rapidfuzz", "rich", "scipy", "simplejson",
+    "polars", "rapidfuzz", "rich", "simplejson",
 )  # fmt: skip
 
 

@@ -235,9 +235,7 @@ def installed(tool: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("client", [*PYTHON_CLIENTS, "curl", *NODE_CLIENTS])
-def test_a_client_is_seen_and_gets_its_response(
-    client: str, scheme: str, recorder: Recorder, targets: dict[str, str]
-) -> None:
+def test_a_client_is_seen_and_answered(client: str, scheme: str, recorder: Recorder, targets: dict[str, str]) -> None:
     url = f"{targets[scheme]}/{client.replace(' ', '-')}"
 
     result = run(command_for(client, url), recorder.environment)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +13,10 @@ from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 from ...errors import ExitCode, UsageError
 from ..options import data_option, output_options, utf8
 from ..output import note, print_table
-from ..prepare import ready_to_query, ready_with_prices, ready_without_prices
+from ..replaying import ready_to_plan, send_planned
 
 if TYPE_CHECKING:
-    import duckdb
-
     from ...playback.replay import Replay
-    from ...playback.replay_plan import ReplayPlan
-    from ...warehouse.query import Prices
 
 DEFAULT_CONCURRENCY = 4
 # With the recorded timing, as many requests run at once as when they were recorded; this is only a limit.
@@ -82,14 +74,14 @@ def replay(
     wanted = _read(**options)
     if wanted.resume:
         wait_until_recorded(directory, wanted.new_run)
-    with _ready_to_plan(directory, wanted.changes.get("model"), with_prices=dry_run) as (connection, prices):
+    with ready_to_plan(directory, wanted.changes.get("model"), with_prices=dry_run) as (connection, prices):
         plan = prepare(connection, wanted, prices)
     for line in plan.not_sent():
         note(line)
     if dry_run:
         print_table(plan_table(plan), format_name, output)
         return ExitCode.OK
-    return _send(directory, wanted, plan, key_env)
+    return send_planned(directory, wanted, plan, key_env)
 
 
 def _read(
@@ -111,55 +103,3 @@ def _read(
         concurrency=concurrency or (TIMED_CONCURRENCY if options["speed"] else DEFAULT_CONCURRENCY),
         **options,
     )
-
-
-@contextmanager
-def _ready_to_plan(
-    directory: DataDirectory, model: str | None, *, with_prices: bool
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prices | None]]:
-    """Connect; with prices, also those of the model to be asked, if it has known prices."""
-    with ExitStack() as stack:
-        if not with_prices:
-            yield stack.enter_context(ready_without_prices(directory))
-            return
-        try:
-            ready = stack.enter_context(ready_with_prices(directory, model=model))
-        except UsageError as unknown_model:
-            if model is None:
-                raise
-            note(str(unknown_model))
-            ready = stack.enter_context(ready_with_prices(directory))
-        yield ready
-
-
-def _send(directory: DataDirectory, wanted: Replay, plan: ReplayPlan, key_env: str) -> int:
-    from ...playback.replay import Progress, count_unanswered, resume_hint, send
-
-    total = len(plan.requests)
-    if not total:
-        note("Nothing is to be sent.")
-        return ExitCode.OK
-    key = os.environ.get(key_env)
-    if not key:
-        note(f"{key_env} is not set: requests go without a key.")
-    progress = Progress()
-    note(f"Sending {total:,} requests to {wanted.upstream}, recording run {wanted.new_run}")
-    try:
-        with (
-            closing(send(directory, wanted, plan, key or None)) as sent_requests,
-            click.progressbar(length=total, label="Sent", show_pos=True, file=sys.stderr) as bar,
-        ):
-            for sent in sent_requests:
-                progress.add(sent)
-                bar.update(1)
-    except KeyboardInterrupt:
-        note(resume_hint(wanted))
-        raise
-    with ready_to_query(directory) as connection:
-        unanswered = count_unanswered(connection, wanted, plan)
-    note(f"{total - unanswered:,} of {total:,} are answered, after {progress.attempts:,} attempts.")
-    if not unanswered:
-        return ExitCode.OK
-    note(f"{unanswered:,} are not ({progress.problem or 'the response was not recorded'}).")
-    note(resume_hint(wanted))
-    return ExitCode.UNANSWERED

@@ -110,7 +110,7 @@ def reverse_mode(upstream: str) -> tuple[str, str]:
 
 
 def upstream_mode(proxy: str) -> tuple[str, str | None]:
-    """Return the mode spec for going through another proxy, and its credentials ("user:password") if the URL has any."""
+    """Return the mode spec for going through another proxy, and its "user:password" if the URL has one."""
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme not in _UPSTREAM_SCHEMES:
         raise UsageError(

@@ -6,7 +6,7 @@ when it should, and also if this process is killed.
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 import sys
 import threading
@@ -19,7 +19,6 @@ from ..errors import DataError
 READY_SECONDS = 30.0
 # It lets running responses end, and seals.
 STOP_SECONDS = 60.0
-_ADDRESS = re.compile(r"^  (http://\S+) (?:->|is a proxy)")
 # It ignores a Ctrl-C in the terminal, on which this process acts.
 _WAIT = [
     sys.executable,
@@ -33,12 +32,13 @@ _WAIT = [
 @contextmanager
 def recorder(data: Path, run: str, *options: str) -> Iterator[str]:
     """Run a recorder and yield its address. Raises DataError if it does not start or does not end well."""
-    command = [sys.executable, "-P", "-m", "tapeline.pipeline", "record", "--data", str(data), "--run", run, *options]
+    command = [sys.executable, "-P", "-m", "tapeline.pipeline", "record", "--announce"]
+    command += ["--data", str(data), "--run", run, *options]
+    pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [*command, "--", *_WAIT], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        [*command, "--", *_WAIT], stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8"
     )
     assert process.stdin is not None
-    assert process.stderr is not None
     listener = _Listener(process)
     try:
         try:
@@ -47,41 +47,51 @@ def recorder(data: Path, run: str, *options: str) -> Iterator[str]:
             process.stdin.close()
             code = process.wait(STOP_SECONDS)
         if code != 0:
-            raise DataError(f"The recorder did not end well: {listener.said}")
+            raise DataError(f"The recorder did not end well: {listener.messages}")
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"The recorder did not end within {STOP_SECONDS:.0f} s: {listener.said}") from error
+        raise DataError(f"The recorder did not end within {STOP_SECONDS:.0f} s: {listener.messages}") from error
     finally:
         process.kill()
         process.wait()
-        listener.thread.join()
-        process.stderr.close()
+        listener.close()
 
 
 class _Listener:
-    """Hears what a recorder says on stderr, and the address in it."""
+    """Reads the address that a recorder announces on stdout, and keeps its messages on stderr."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._announced, self._errors = process.stdout, process.stderr
         self._lines: list[str] = []
-        self._address = ""
-        self._ready = threading.Event()
-        self.thread = threading.Thread(target=self._listen, daemon=True)
-        self.thread.start()
+        self._address: str | None = None
+        self._is_announced = threading.Event()
+        self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_address, self._read_errors)]
+        for thread in self._threads:
+            thread.start()
 
     @property
-    def said(self) -> str:
-        return "".join(self._lines).strip() or "it said nothing"
+    def messages(self) -> str:
+        """All that the recorder has printed to stderr."""
+        return "".join(self._lines).strip() or "it printed nothing"
 
     def address(self) -> str:
-        if not self._ready.wait(READY_SECONDS) or not self._address:
-            raise DataError(f"The recorder did not start: {self.said}")
+        """Wait for the address. Raises DataError if the recorder does not announce one."""
+        if not self._is_announced.wait(READY_SECONDS) or self._address is None:
+            raise DataError(f"The recorder did not start: {self.messages}")
         return self._address
 
-    def _listen(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._lines.append(line)
-            if found := _ADDRESS.search(line):
-                self._address = found.group(1)
-                self._ready.set()
-        self._ready.set()
+    def close(self) -> None:
+        """Wait until the ended recorder's output is read."""
+        for thread in self._threads:
+            thread.join()
+        self._announced.close()
+        self._errors.close()
+
+    def _read_address(self) -> None:
+        if line := self._announced.readline():
+            self._address = json.loads(line)["addresses"][0]
+        self._is_announced.set()
+
+    def _read_errors(self) -> None:
+        self._lines.extend(self._errors)

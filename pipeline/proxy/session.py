@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -45,6 +46,8 @@ class RecordOptions:
     settings: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     fast_path: bool = True
+    #: Print the addresses as a line of JSON to stdout as soon as the proxy listens.
+    announce: bool = False
 
 
 def record(recording: RecordOptions) -> int:
@@ -93,6 +96,8 @@ async def _record(recording: RecordOptions, proxy: Proxy, base_path: str, settin
     else:
         _on_signals(lambda _number: (stop_now if stop.is_set() else stop).set())
         body = _until(stop, base_path)
+    if recording.announce:
+        body = _announcing(body)
     code = await run_proxy(proxy, recording.run, settings, body, stop_now)
     _say(f"Recorded {proxy.recorder.seen:,} exchanges in run {proxy.recorder.run}.")
     if proxy.recorder.lost:
@@ -144,6 +149,18 @@ def _until(stop: asyncio.Event, base_path: str) -> Callable[[Proxy], Awaitable[i
         return 0
 
     return wait
+
+
+def _announcing(body: Callable[[Proxy], Awaitable[int]]) -> Callable[[Proxy], Awaitable[int]]:
+    """Print the addresses as a line of JSON to stdout first: another process reads them."""
+
+    async def announce(proxy: Proxy) -> int:
+        addresses = [mode.address for mode in proxy.modes if mode.name in ("reverse", "regular", "upstream")]
+        sys.stdout.write(json.dumps({"run": proxy.recorder.run, "addresses": addresses}) + "\n")
+        sys.stdout.flush()
+        return await body(proxy)
+
+    return announce
 
 
 def _beside_command(

@@ -46,6 +46,7 @@ from ..options import data_option, utf8
     envvar="TAPELINE_FAST_PATH",
     help="Let streamed responses go past mitmproxy's layers. Without it, more CPU a chunk, and the same traffic.",
 )
+@click.option("--announce", is_flag=True, hidden=True, help="Print the addresses as JSON to stdout.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A mitmproxy option; may be repeated.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
@@ -61,6 +62,7 @@ def record(
     no_content: bool,
     proxyauth: str | None,
     fast_path: bool,
+    announce: bool,
     settings: tuple[str, ...],
     command: tuple[str, ...],
 ) -> int:
@@ -92,5 +94,6 @@ def record(
             settings=(*options, *settings),
             command=command,
             fast_path=fast_path,
+            announce=announce,
         )
     )

@@ -1,6 +1,6 @@
-"""Looks a data directory over without changing it: versions, certificate, journals, datasets, losses.
+"""Examines a data directory without changing it: versions, certificate, journals, datasets, losses.
 
-It reads what is there and judges little; what is lost or could not be read is said with its reason.
+Losses and unreadable files are listed with their reasons.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ..warehouse.sql_files import sql_text
 
 Finding = tuple[str, str, Any]
 _PACKAGES = ("tapeline", "mitmproxy", "duckdb", "polars")
-# What the sealing process said last; older lines are in the file.
+# The last lines of the sealing process; older ones are in its file.
 _LOG_LINES = 3
 
 
 def examine(directory: DataDirectory) -> list[Finding]:
-    """What was found: heading, name and state of each thing."""
+    """Return the findings: heading, name and state of each."""
     findings = [*_versions(), *_directory(directory)]
     if directory.root.is_dir():
         findings += [
@@ -118,7 +118,7 @@ def _warehouse(directory: DataDirectory) -> Iterator[Finding]:
         with database.querying(directory) as connection:
             yield from _loaded(connection)
     except (duckdb.Error, TapelineError) as error:
-        yield "warehouse", "exchanges", f"cannot be read ({error}): `tapeline load` makes it anew"
+        yield "warehouse", "exchanges", f"cannot be read ({error}): `tapeline load` rebuilds it"
 
 
 def _loaded(connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:

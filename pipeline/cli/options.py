@@ -1,4 +1,4 @@
-"""Options that several commands take, each defined once, and what commands do with them."""
+"""Options that several commands take, each defined once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ..warehouse.query import Filters
 
 Command = Callable[..., Any]
-# In a path to read, DuckDB takes them for a pattern, or for a separator.
+# DuckDB reads them in a path as a pattern or a separator.
 _NOT_IN_PATHS = "*?" if os.name == "nt" else "*?\\"
 FORMATS = ("table", "json", "csv", "markdown")
 
 
 def utf8(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
-    """The callback for text that is stored or searched for, which what a shell gives cannot be if it is no UTF-8."""
+    """Check text that is stored or searched for: a shell may pass bytes that are not UTF-8."""
     try:
         (text or "").encode()
     except UnicodeEncodeError:
@@ -33,7 +33,7 @@ def utf8(_context: click.Context, _parameter: click.Parameter, text: str | None)
 
 
 def data_option(command: Command) -> Command:
-    """`--data`, given to the command as a DataDirectory named `directory`."""
+    """`--data`, passed to the command as a DataDirectory named `directory`."""
     return click.option(
         "--data",
         "directory",
@@ -48,7 +48,7 @@ def data_option(command: Command) -> Command:
 
 
 def filter_options(command: Command) -> Command:
-    """What a report looks at."""
+    """The filters of a report."""
     for name, help_text in (
         ("until", "Before this time, UTC: 2026-11-21 or 2026-11-21T10:30."),
         ("since", "From this time on, UTC."),
@@ -61,7 +61,7 @@ def filter_options(command: Command) -> Command:
 
 
 def price_options(command: Command) -> Command:
-    """By which prices costs are shown."""
+    """The prices by which costs are shown."""
     for name, kind, help_text in (
         ("prices-as-of", str, "Price everything as on this day: 2026-11-21."),
         ("prices", click.Path(path_type=Path, dir_okay=False), "Prices of this file, not of prices.toml in --data."),
@@ -100,7 +100,7 @@ def format_option(formats: Sequence[str]) -> Callable[[Command], Command]:
 def filters_from(
     by: str | None = None, prices_as_of: str | None = None, params: Sequence[str] = (), **values: str | None
 ) -> Filters:
-    """Filters from the options' texts. Raises UsageError for a time or a parameter that cannot be read."""
+    """Return filters from the options' texts. Raises UsageError for a time or a parameter that cannot be read."""
     from ..warehouse.query import Filters, read_time
 
     texts = {name: values.pop(name, None) for name in ("since", "until")}

@@ -22,17 +22,17 @@ def print_table(table: Table, format_name: str, output: Path | None) -> None:
 
     text = renderers[format_name](table)
     if format_name == "csv" and output is None and sys.stdout.isatty():
-        text = visible(text.replace("\r\n", "\n"))  # in a pipe and in a file it is exact
+        text = visible(text.replace("\r\n", "\n"))  # in a pipe or a file it is exact
     write_out(text, output)
     if format_name == "csv" and table.coverage:
-        # A CSV file has no place for it, and figures never go without it.
+        # CSV has no place for the coverage, and figures are never printed without it.
         note(coverage_line(table.coverage))
 
 
 def write_out(text: str, output: Path | None) -> None:
-    """Print a text, or write it to a file, and say so."""
+    """Print a text, or write it to a file and note that."""
     if output is None:
-        # Without `color`, click takes from what goes to a pipe whatever looks like a terminal's sequence.
+        # Without `color`, click removes terminal sequences from text for a pipe.
         click.echo(text, nl=False, color=True)
         return
     try:
@@ -43,7 +43,7 @@ def write_out(text: str, output: Path | None) -> None:
 
 
 def note(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a line for people to stderr."""
     from ..wire.terminal_text import one_line
 
     click.echo(one_line(text), err=True)

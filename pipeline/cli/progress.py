@@ -1,4 +1,4 @@
-"""Shows on a terminal that something takes long: what, and for how long it has."""
+"""Shows on a terminal what takes long, and for how long it has run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-#: What takes no longer is not worth a word.
+#: Shorter work shows no bar.
 PATIENCE_SECONDS = 2.0
 
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show a bar on stderr from the third second on, until the body has ended; where nobody looks, nothing."""
+    """Show a bar on stderr from the third second until the block ends; nothing if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -33,7 +33,7 @@ def waiting(text: str) -> Iterator[None]:
 
 
 class _Bar:
-    """A bar that moves without an end in sight; shown and taken away from different threads."""
+    """A bar without a known end; different threads show it and take it away."""
 
     def __init__(self, text: str) -> None:
         self._text = text

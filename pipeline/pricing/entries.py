@@ -1,6 +1,6 @@
-"""An entry says what some calls cost: prices of its own, or a change to the listed ones.
+"""An entry prices some calls: it has prices of its own, or changes the listed ones.
 
-The user's entries come from a file (`prices_file`); those that come with Tapeline stand here.
+The user's entries come from a file (`prices_file`); Tapeline's own are here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from .provider_tables import STANDARD_TIERS
 from .rates import BEGINNING, END, Call, UnitPrices
 
-#: In place of a provider: the one that the model's name begins with, as in `anthropic/claude-sonnet-4.5`.
+#: Instead of a provider: the prefix of the model's name, as in `anthropic/claude-sonnet-4.5`.
 LIKE_PREFIX = "prefix"
 
 
@@ -27,7 +27,8 @@ class Size:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry. What is None does not matter; patterns may hold `*`; times are microseconds, the end excluded."""
+    """One entry. A condition that is None always holds; patterns may hold `*`; times are microseconds, the end
+    excluded."""
 
     label: str
     host: str | None = None
@@ -36,7 +37,7 @@ class Entry:
     tier: str | None = None
     from_us: int = BEGINNING
     until_us: int = END
-    #: Own prices by the size of the prompt, the smallest first; none where the listed ones are changed.
+    #: Own prices by the size of the prompt, smallest first; empty if the listed ones are changed.
     sizes: tuple[Size, ...] = ()
     #: A provider of the list, a model of it (`openai/gpt-4o`), or LIKE_PREFIX.
     like: str | None = None
@@ -44,7 +45,7 @@ class Entry:
     tiers: dict[str, Decimal] = field(default_factory=dict)
 
     def covers(self, call: Call) -> bool:
-        """Whether it is about such calls."""
+        """Whether the entry applies to such calls."""
         return (
             (self._host is None or any(map(self._host.fullmatch, (call.host, f"{call.host}:{call.port}"))))
             and (self._provider is None or self._provider.fullmatch(call.provider) is not None)
@@ -53,7 +54,8 @@ class Entry:
         )
 
     def names(self, model: str) -> bool:
-        """Whether it gives standard prices to this very model, wherever it is served; `*` alone names none."""
+        """Whether the entry has standard prices for exactly this model, wherever it is served; a lone `*` names no
+        model."""
         is_standard = self.tier is None or is_tier(self.tier, "")
         is_named = self._model is not None and self.model != "*" and self._model.fullmatch(model) is not None
         return bool(self.sizes) and is_standard and is_named
@@ -72,12 +74,12 @@ class Entry:
 
 
 def is_tier(wanted: str, served: str) -> bool:
-    """Whether a tier was served; all names of the standard one are the same."""
+    """Whether a tier was served; all names of the standard tier are equal."""
     return wanted == served or (wanted in STANDARD_TIERS and served in STANDARD_TIERS)
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:
-    """A pattern in which `*` alone means more than itself, whatever the case."""
+    """Return a pattern in which only `*` is special, and case does not matter."""
     if text is None:
         return None
     return re.compile(".*".join(map(re.escape, text.split("*"))), re.IGNORECASE | re.DOTALL)

@@ -1,6 +1,6 @@
-"""Reads LiteLLM's map of prices, of which a user may keep a copy, for what neither entries nor the list know.
+"""Reads a user's copy of LiteLLM's price map, for models that neither entries nor the list have.
 
-The map tells no dates: its prices hold for every day, and each says so. A number that cannot be a price is none.
+The map has no dates: its prices hold for every day, and a note says so. Impossible prices are ignored.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ _UNITS = {
     "request": "input_cost_per_request",
 }
 _SIZE = re.compile(r"^input_cost_per_token_above_(\d+)k_tokens$")
-# The dearest token that is listed anywhere costs 600 dollars a million; a call, some cents.
+# The most expensive token on any list costs 600 dollars a million; a call, some cents.
 _MOST = Decimal("0.01")
 
 
 @dataclass(frozen=True)
 class LiteLLMMap:
-    """The file, which is parsed when a price is first looked for; `version` tells its contents from any other's."""
+    """The map, parsed when a price is first looked up; `version` is a hash of the file."""
 
     path: Path
     version: str
 
     @classmethod
     def at(cls, path: Path) -> LiteLLMMap:
-        """The map in a file. Raises UsageError where there is none."""
+        """Read the map in a file. Raises UsageError if the file is missing."""
         try:
             return cls(path, sha256(path.read_bytes()).hexdigest()[:12])
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
 
     def prices(self, provider: str, models: tuple[str, ...], tier: str) -> list[Price]:
-        """The prices of the first of these names that the provider has, by the size of the prompt. Raises NoPrice."""
+        """Return the prices of the first of these names that the provider has, by the size of the prompt. Raises
+        NoPrice."""
         name, entry = self._find(LITELLM_PROVIDERS.get(provider, provider), models)
         if tier not in STANDARD_TIERS and tier not in LITELLM_TIER_ENDINGS:
             raise NoPrice(f"no price of {name} in service tier {tier} is known")

@@ -1,8 +1,8 @@
-"""Which price holds for a kind of call, and when: the user's entries first, then those built in, then the list.
+"""Finds the price of a kind of call, and when it holds: in the user's entries, the built-in ones, then the list.
 
-A copy of LiteLLM's map comes last, where the user's file names one.
+A copy of LiteLLM's map comes last, if the user's file names one.
 
-Every moment is covered: where nothing is known, a row says so and why.
+Every moment is covered: where no price is known, a row says why.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .rates import ALL_TOKENS, BEGINNING, END, Call, NoPrice, Price, Window
 
 @dataclass(frozen=True)
 class PriceBook:
-    """Every price that is known: the user's file, where there is one, and the list."""
+    """All known prices: those of the user's file, if there is one, and the list."""
 
     file: PricesFile | None = None
 
     def prices(self, call: Call) -> list[Price]:
-        """What such calls cost, at any time."""
+        """Return what such calls cost, at any time."""
         entries = [entry for entry in self._entries() if entry.covers(call)]
         return [
             replace(price, window=within)
@@ -37,7 +37,7 @@ class PriceBook:
         ]
 
     def prices_of(self, model: str) -> list[Price]:
-        """What a model costs in its standard tier, whoever asks. Raises NoPrice."""
+        """Return what a model costs in its standard tier. Raises NoPrice."""
         entries = [entry for entry in self._entries() if entry.names(model)]
         try:
             others = self._prices_elsewhere(model)
@@ -56,7 +56,7 @@ class PriceBook:
         return others if entry is None else list(self._own(entry, ""))
 
     def _prices_elsewhere(self, model: str) -> list[Price]:
-        """What the list, or else the map that the user's file names, has of a model."""
+        """Return the prices of a model in the list, or else in the map that the user's file names."""
         try:
             return _model_prices(model)
         except NoPrice:
@@ -79,7 +79,7 @@ class PriceBook:
             return [Price(problem=str(reason))]
 
     def _own(self, entry: Entry, tier: str) -> Iterator[Price]:
-        """An entry's own prices."""
+        """Return an entry's own prices."""
         assert self.file is not None
         about = Price(source=SOURCE, version=self.file.version, name=_label(entry))
         factor = _tier_factor(entry, tier)
@@ -89,7 +89,7 @@ class PriceBook:
             yield replace(about, window=window, units=size.units.times(factor * (1 + entry.markup)))
 
     def _changed(self, entry: Entry, call: Call) -> list[Price]:
-        """The listed prices as an entry changes them."""
+        """Return the listed prices as an entry changes them."""
         factor = 1 + entry.markup
         tier = call.tier
         if tier in entry.tiers:
@@ -100,7 +100,7 @@ class PriceBook:
         ]
 
     def _looked_up(self, like: str | None, call: Call, tier: str) -> list[Price]:
-        """The list's prices; where it has none, those of the map that the user's file names."""
+        """Return the list's prices; if it has none, those of the map that the user's file names."""
         provider, models = _asked(like, call)
         try:
             return _listed(_listed_id(like, provider, call), models, tier)
@@ -111,7 +111,7 @@ class PriceBook:
 
 
 def _listed_id(like: str | None, provider: str, call: Call) -> str:
-    """The provider's name in the list. One that is written down is looked for as it stands."""
+    """Return the provider's name in the list; a name in an entry is used as it is."""
     if like is not None:
         return LISTED_PROVIDERS.get(provider, provider)
     provider_id = LISTED_PROVIDERS.get(call.host) or LISTED_PROVIDERS.get(provider)
@@ -121,7 +121,7 @@ def _listed_id(like: str | None, provider: str, call: Call) -> str:
 
 
 def _asked(like: str | None, call: Call) -> tuple[str, tuple[str, ...]]:
-    """The provider and the names of the model to look for."""
+    """Return the provider and the names of the model to look for."""
     if like is None:
         return call.provider, call.models
     if like == LIKE_PREFIX:
@@ -152,7 +152,7 @@ def _first(entries: list[Entry], at_us: int) -> Entry | None:
 
 
 def _spans(entries: list[Entry]) -> Iterator[tuple[int, int]]:
-    """Spans of time in which the same entry comes first."""
+    """Return spans of time in which the same entry comes first."""
     times = {BEGINNING, END, *(entry.from_us for entry in entries), *(entry.until_us for entry in entries)}
     return pairwise(sorted(times))
 

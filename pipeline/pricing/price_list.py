@@ -1,7 +1,8 @@
-"""The price list that genai-prices brings, laid out by when and for which prompts each price holds.
+"""Reads the price list in genai-prices: each price with its time and its sizes of the prompt.
 
-The package is imported when a price is first asked for; its updates over the network are never started. What it would
-price silently is said here: a tier it has no price of, a day before its first dated price, tokens it cannot tell apart.
+The package is imported when a price is first looked up; its updates over the network are never started. Notes are added
+where it would price silently: a tier without a price, a day before its first dated price, tokens that it cannot tell
+apart.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _UNITS = {
     "requests_kcount": ("request", 3),
     "web_searches_kcount": ("search", 3),
 }
-# Tokens that no usage tells apart: where they cost something else, a side of the call has no price.
+# Tokens that usage does not tell apart: if they have another price, that side of the call is unpriced.
 _NOT_COUNTED_APART = {
     "input_image_mtok": "input",
     "input_video_mtok": "input",
@@ -46,18 +47,18 @@ _NOT_COUNTED_APART = {
 
 
 def list_version() -> str:
-    """The version of the list that is installed, without importing it."""
+    """Return the version of the installed list, without importing it."""
     return version(SOURCE)
 
 
 def prices_listed(provider_id: str, models: tuple[str, ...], tier: str) -> list[Price]:
-    """The prices of the first of these names that the provider has, for a served tier. Raises NoPrice."""
+    """Return the prices of the first of these names that the provider has, for a served tier. Raises NoPrice."""
     provider, model = _find(provider_id, models)
     return _prices(provider, model, tier)
 
 
 def prices_of_model(name: str) -> list[Price]:
-    """The standard prices of a model named as `provider/model`, or by its name where that tells the provider."""
+    """Return the standard prices of `provider/model`, or of a name that one provider has."""
     from genai_prices.data_snapshot import get_snapshot
 
     provider_id, _, rest = name.partition("/")
@@ -99,7 +100,7 @@ def _prices(provider: Provider, model: ModelInfo, tier: str) -> list[Price]:
 
 
 def _prices_at(provider: Provider, model: ModelInfo, tier: str, moments: _Moments, window: Window) -> Iterator[Price]:
-    """The prices of a window, within which nothing changes but by the size of the prompt."""
+    """Return the prices in a window, in which only the size of the prompt makes a difference."""
     about = Price(window, source=SOURCE, version=list_version(), name=f"{provider.id}/{model.id}")
     if window.from_us == BEGINNING and moments.first_dated is not None:
         about = replace(about, note=f"before {moments.first_dated}, the first date in the list: the price before it")
@@ -118,7 +119,7 @@ def _prices_at(provider: Provider, model: ModelInfo, tier: str, moments: _Moment
 
 
 def _listed_at(provider: Provider, model: ModelInfo, tier: str, at: datetime) -> tuple[ModelPrice, Decimal]:
-    """The list's price for a tier at a moment, and the factor that makes it that tier's."""
+    """Return the list's price for a tier at a moment, and the factor for the tier."""
     if tier in STANDARD_TIERS:
         return model.get_prices(at), Decimal(1)
     context = TIER_CONTEXTS.get(tier)
@@ -130,7 +131,7 @@ def _listed_at(provider: Provider, model: ModelInfo, tier: str, at: datetime) ->
 
 
 def _has_variant(provider: Provider, model: ModelInfo, context: dict[str, str], at: datetime) -> bool:
-    # A model that another provider's list lends has that provider's tiers, which are not this one's.
+    # A model taken from another provider's list has that provider's tiers, which do not count here.
     if not any(model is own for own in provider.models):
         return False
     return any(
@@ -150,7 +151,7 @@ def _sizes(price: object) -> list[int]:
 
 
 def _units(listed: ModelPrice, above: int) -> UnitPrices:
-    """Dollars a token for prompts of more tokens than `above`, up to the next size that the list names."""
+    """Return dollars a token for prompts of more than `above` tokens, up to the next size in the list."""
     found = {name: _at_size(price, above) for name, price in _set_prices(listed).items()}
     units = {ours: found[name].scaleb(-power) for name, (ours, power) in _UNITS.items() if name in found}
     for name, side in _NOT_COUNTED_APART.items():
@@ -167,7 +168,7 @@ def _at_size(price: object, above: int) -> Decimal:
 
 
 def _goes_on(before: Price, after: Price) -> bool:
-    """One is the other, as it was the days before."""
+    """Whether one price continues the other from the days before."""
     span = replace(before.window, from_us=after.window.from_us, until_us=after.window.until_us)
     return before.window.until_us == after.window.from_us and replace(before, window=span) == after
 
@@ -198,14 +199,14 @@ class _Moments:
         return cls(tuple(sorted(map(_day_us, days))), tuple(sorted(map(_time_us, times))), min(dated, default=None))
 
     def windows(self) -> Iterator[Window]:
-        """Every span of days with every part of the day, in order."""
+        """Return every span of days with every part of the day, in order."""
         for day_from_us, day_until_us in pairwise((0, *self.times_us, DAY_US)):
             for from_us, until_us in pairwise((BEGINNING, *self.days_us, END)):
                 if day_from_us < day_until_us:
                     yield Window(from_us, until_us, day_from_us, day_until_us)
 
     def inside(self, window: Window) -> datetime:
-        """A moment in the window."""
+        """Return a moment in the window."""
         if window.from_us != BEGINNING:
             day_us = window.from_us
         elif window.until_us != END:

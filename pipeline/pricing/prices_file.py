@@ -1,7 +1,7 @@
-"""Reads the user's own prices from a TOML file and says in one line what is wrong with it.
+"""Reads the user's own prices from a TOML file, and reports a mistake in it in one line.
 
-Prices are dollars for a million tokens, as providers list them. What an entry does not name costs as what it is part
-of: cached, written and audio tokens as input, reasoning and audio as output.
+Prices are dollars for a million tokens, as providers list them. Tokens that an entry does not price cost what their
+whole costs: cached, written and audio tokens as input, reasoning and audio as output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .rates import ALL_TOKENS, NO_TOKENS, UnitPrices
 FILE_NAME = "prices.toml"
 SOURCE = "prices.toml"
 
-# The dearest token that is listed anywhere costs 600 dollars a million; more than these is a slip of the pen.
+# The most expensive token on any list costs 600 dollars a million; higher prices are typing errors.
 MAX_PER_MILLION = Decimal(10_000)
 MAX_PER_REQUEST = Decimal(10_000)
 MAX_FACTOR = Decimal(10)
@@ -52,7 +52,7 @@ _NAMES = ("host", "provider", "model", "tier", "like")
 
 @dataclass(frozen=True)
 class PricesFile:
-    """A file's entries; `version` tells its contents, and those of the map it names, from any other's."""
+    """The entries of a file; `version` is a hash of it and of the map that it names."""
 
     path: Path
     version: str
@@ -61,14 +61,16 @@ class PricesFile:
 
 
 def read_prices_file(path: Path) -> PricesFile:
-    """Read it. Raises UsageError that names the file, the entry and the way out."""
+    """Read a file of prices. Raises UsageError that names the file, the entry and the way out."""
     try:
         data = path.read_bytes()
         document = tomllib.loads(data.decode("utf-8"), parse_float=Decimal)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}. Mend it, or move it away to use the listed prices.") from error
+        raise UsageError(
+            f"{path} is not TOML: {error}. Correct it, or move it away to use the listed prices."
+        ) from error
     for name in sorted(document.keys() - {"price", "litellm"}):
         raise UsageError(f"{path}: {name!r} is unknown; a file of prices holds [[price]] entries, and litellm.")
     entries = document.get("price", [])
@@ -81,7 +83,7 @@ def read_prices_file(path: Path) -> PricesFile:
 
 
 def _litellm(path: Path, document: dict[str, Any]) -> LiteLLMMap | None:
-    """The copy of LiteLLM's map that the file names, from the folder it is in."""
+    """Return the copy of LiteLLM's map that the file names, relative to the file's folder."""
     if "litellm" not in document:
         return None
     if not isinstance(document["litellm"], str):

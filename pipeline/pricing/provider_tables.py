@@ -1,11 +1,11 @@
-"""What differs from provider to provider in the pricing of calls, as tables; sources are cited at the rows."""
+"""Tables of what differs from provider to provider in pricing; the rows cite their sources."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-# Host, or provider as `providers` names it -> its id in genai-prices. Who is not here has no listed prices: gateways
-# whose bill is their own (cloudflare, portkey, vercel, alphaneural, aiand) and hosts that the list does not have.
+# Host, or provider as `providers` names it -> its id in genai-prices. Providers that are not here have no listed
+# prices: gateways with bills of their own (cloudflare, portkey, vercel, alphaneural, aiand) and hosts not on the list.
 LISTED_PROVIDERS = {
     "open.bigmodel.cn": "zhipuai",
     "anthropic": "anthropic",
@@ -30,10 +30,10 @@ LISTED_PROVIDERS = {
     "zai": "zai",
 }
 
-# Provider in the list -> what stands before a model's name in calls to it, and is no part of it there.
+# Provider in the list -> prefix of models' names in calls to it, which the list does not have.
 MODEL_PREFIXES = {"google": ("models/", "google/")}
 
-# Served tiers that are billed at the standard price. `auto` is none: it says what was asked for, not what was served.
+# Served tiers that are billed at the standard price. `auto` is not one: it is a request, not a served tier.
 STANDARD_TIERS = ("", "default", "standard", "on_demand")
 
 # Served tier -> how genai-prices tells its prices apart.

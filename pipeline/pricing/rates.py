@@ -1,6 +1,6 @@
-"""The rows that price calls: a kind of call, when and up to which prompt it holds, and dollars a token.
+"""Rows that price calls: a kind of call, when and for which sizes of the prompt it holds, and dollars a token.
 
-A price that is not known is None, never 0. What a row means for a call's tokens is said in `sql/costs.sql`.
+An unknown price is None, never 0. `warehouse/sql/costs.sql` applies the rows to tokens.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from decimal import Context, Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-# Microseconds since 1970: before and after everything.
+# Microseconds since 1970, before and after all times.
 BEGINNING = -(2**62)
 END = 2**62
 DAY_US = 86_400_000_000
-# Every prompt has more tokens than this, and none has more than that.
+# Every prompt has more tokens than the first, and none has more than the second.
 NO_TOKENS = -1
 ALL_TOKENS = 2**62
 
@@ -24,7 +24,7 @@ _COLUMN = Context(prec=60)
 
 
 class Call(NamedTuple):
-    """What decides a call's price but for its time and its tokens; nothing is told by an empty text."""
+    """What decides a call's price besides time and tokens; an empty text means unknown."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class Call(NamedTuple):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of the model, the one that answered first: an alias may have been asked for."""
+        """The names of the model; the one that answered comes first, since an alias may have been requested."""
         return tuple(dict.fromkeys(name for name in (self.response_model, self.model) if name))
 
 
@@ -57,11 +57,11 @@ class UnitPrices:
 
     @property
     def per_call_only(self) -> bool:
-        """Tokens cost nothing beside the call."""
+        """Return prices with which only the call costs something, not its tokens."""
         return self.request is not None and self.input is None and self.output is None
 
     def times(self, factor: Decimal) -> UnitPrices:
-        """All of them, times a factor, as exactly as the columns can hold."""
+        """Return all prices times a factor, as exactly as the columns can hold."""
         changed = {
             name: _COLUMN.multiply(price, factor) for name in UNITS if (price := getattr(self, name)) is not None
         }
@@ -71,7 +71,7 @@ class UnitPrices:
 
     @property
     def digest(self) -> str:
-        """Tells these prices from any others."""
+        """A hash of these prices."""
         return sha256(repr([str(getattr(self, name)) for name in UNITS]).encode()).hexdigest()[:12]
 
 
@@ -91,14 +91,14 @@ class Window:
     up_to_tokens: int = ALL_TOKENS
 
     def within(self, from_us: int, until_us: int) -> Window | None:
-        """The part of it that is in a span of time."""
+        """Return the part of the window that lies in a span of time."""
         start, end = max(self.from_us, from_us), min(self.until_us, until_us)
         return replace(self, from_us=start, until_us=end) if start < end else None
 
 
 @dataclass(frozen=True)
 class Price:
-    """A price with its window and where it comes from; `problem` says why there is none, `note` what to know of it."""
+    """A price with its window and its source; `problem` is why there is none, `note` a remark on it."""
 
     window: Window = field(default_factory=Window)
     units: UnitPrices = field(default_factory=UnitPrices)
@@ -110,11 +110,11 @@ class Price:
 
 
 class NoPrice(Exception):
-    """No price is known; says why. It never leaves this package."""
+    """No price is known; the text is why. It never leaves this package."""
 
 
 def row_of(call: Call, price: Price) -> dict[str, Any]:
-    """A row of `stored.rates`; digits travel as text, so that none gets lost."""
+    """Return a row of `stored.rates`; numbers are text, so that no digit gets lost."""
     units = {name: None if (unit := getattr(price.units, name)) is None else format(unit, "f") for name in UNITS}
     about = {name: getattr(price, name) for name in ("source", "version", "name", "note", "problem")}
     digest = None if price.problem else price.units.digest

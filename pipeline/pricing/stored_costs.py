@@ -1,8 +1,7 @@
-"""Keeps prices and costs in the warehouse up to date with what is recorded, with the user's file and with the list.
+"""Keeps prices and costs in the warehouse up to date with the recording, the user's file and the list.
 
-Prices are looked up for each kind of call that was recorded, not for each call, and joined with the calls. What holds
-for all stands in `stored.rates` and `stored.costs`; what one query asks for stands in tables of its connection and
-changes nothing for others.
+Prices are looked up for each kind of call, not for each call, and joined with the calls. The usual prices and costs are
+in `stored.rates` and `stored.costs`; those for one query are in temporary tables of its connection.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ _CALLS = (
     "coalesce(served_service_tier, '') FROM stored.exchanges WHERE rowid >= $first"
 )
 _KNOWN = "SELECT DISTINCT host, port, provider, model, response_model, tier FROM stored.rates"
-# What is worked out at once: memory does not grow with what is recorded.
+# Exchanges that are priced together: so memory does not grow with the recording.
 _MOST_AT_ONCE = 500_000
 
 
 def own_prices_file(directory: DataDirectory) -> PricesFile | None:
-    """The file in the data directory. Raises UsageError where it is wrong."""
+    """Return the file of prices in the data directory, if any. Raises UsageError for a mistake in it."""
     path = directory.root / FILE_NAME
     return read_prices_file(path) if path.exists() else None
 
 
 def is_up_to_date(connection: duckdb.DuckDBPyConnection, file: PricesFile | None) -> bool:
-    """Whether the stored prices are those of this file and the list, for all that is loaded."""
+    """Whether the stored prices are those of this file and the list, for all loaded exchanges."""
     sql = "SELECT prices, files = (SELECT count(*) FROM stored.files) FROM stored.pricing"
     try:
         row = connection.execute(sql).fetchone()
@@ -54,7 +53,7 @@ def is_up_to_date(connection: duckdb.DuckDBPyConnection, file: PricesFile | None
 
 
 def bring_up_to_date(directory: DataDirectory, file: PricesFile | None) -> None:
-    """Look up the prices of all that is loaded and work out its costs, where that was not done yet."""
+    """Look up prices and work out costs of all loaded exchanges that have none yet."""
     with database.querying(directory) as connection:
         if is_up_to_date(connection, file):
             return
@@ -121,7 +120,7 @@ def _what_if_table(
 
 
 def _first_without_cost(connection: duckdb.DuckDBPyConnection) -> int:
-    """The number of the first exchange whose costs are not worked out: those of all before it are."""
+    """Return the number of the first exchange without costs; all before it have some."""
     (first,) = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM stored.costs").fetchall()[0]
     return int(first)
 
@@ -135,7 +134,7 @@ def _work_out(
     columns: str = "*",
     first: int = 0,
 ) -> None:
-    """Write to a table what the exchanges from the first on cost by the rates of another."""
+    """Write the costs of the exchanges from `first` on to a table, by the rates in another table."""
     (end,) = connection.execute("SELECT coalesce(max(rowid) + 1, 0) FROM stored.exchanges").fetchall()[0]
     for start in range(first, end, _MOST_AT_ONCE):
         connection.execute(
@@ -145,7 +144,7 @@ def _work_out(
 
 
 def _make_rates(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
-    """A table of rates that this connection alone sees."""
+    """Make a temporary table of rates."""
     connection.execute(f"CREATE TEMP TABLE {name} AS FROM stored.rates LIMIT 0")
     _insert(connection, name, rows)
 
@@ -156,13 +155,13 @@ def _prices_of(connection: duckdb.DuckDBPyConnection) -> str | None:
 
 
 def _identity(file: PricesFile | None) -> str:
-    """Tells these prices from those by another list, file or table of ours."""
+    """Return a hash of the list, the file and Tapeline's own tables of prices."""
     ours = {name: value for name, value in vars(provider_tables).items() if name.isupper()}
     return sha256(repr((list_version(), file and file.version, BUILT_IN, ours)).encode()).hexdigest()
 
 
 def _calls(connection: duckdb.DuckDBPyConnection, sql: str = _CALLS, first: int = 0) -> list[Call]:
-    """The kinds of calls from one on."""
+    """Return the kinds of calls from exchange `first` on."""
     return [Call(*row) for row in connection.execute(sql, {"first": first}).fetchall()]
 
 

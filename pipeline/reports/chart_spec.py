@@ -1,9 +1,9 @@
-"""What a report's head comment asks to be drawn: `chart: line x=day y=calls color=model`.
+"""Reads the chart lines in a report's head comment: `chart: line x=day y=calls color=model`.
 
 Such a line names the mark (bar, line, area or point), the columns for x, y and color, and perhaps a title in quotes.
-Several columns for x or y, between commas, stand side by side; `unit=ms` names what they measure. A column may carry
-Altair's type, as in `x=day:O`; otherwise its values tell. `where="column:value"` draws those rows alone.
-Drawing is the page's (`page.charts`), small bars beside figures the terminal's (`render`).
+Several columns for x or y, between commas, are drawn side by side; `unit=ms` names their unit. A column may have
+Altair's type, as in `x=day:O`; otherwise its values decide. `where="column:value"` draws only those rows. `page.charts`
+draws the charts on a page, `render` small bars on a terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEYS = ("x", "y", "color", "where", "unit", "title")
 
 @dataclass(frozen=True)
 class Chart:
-    """What a line asks for."""
+    """A chart that a line asks for."""
 
     mark: str
     x: tuple[str, ...]
@@ -37,7 +37,7 @@ class Chart:
 
 
 def read_chart(line: str, report: str) -> Chart:
-    """The chart of a line. Raises UsageError with the grammar."""
+    """Return the chart of a line. Raises UsageError with the grammar."""
     try:
         mark, *pairs = shlex.split(line)
         values = dict(pair.split("=", 1) for pair in pairs)

@@ -1,6 +1,6 @@
-"""Reads reports: SQL files, built in or of the user's own, and what the comment at their head says.
+"""Reads reports: SQL files, built in or the user's own, with the comment at their head.
 
-The comment's first line is the title, the rest the help, in which some lines are for the program:
+The first line of the comment is the title, the rest is the help. Some lines are instructions:
 
     by: day, model                     what the view `grouped` groups by, unless --by says otherwise
     param: stall_ms = 1000 -- ...      a value that the SQL names `$stall_ms`, its default, and what it is
@@ -19,11 +19,11 @@ from pathlib import Path
 from ..dataset.schema import COSTS
 from ..errors import UsageError
 
-#: What a report that reads the view `grouped` can be grouped by.
+#: Groups that a report on the view `grouped` can have.
 GROUPS = (
     "day", "hour", "model", "provider", "host", "run", "user", "key", "conversation", "tools", "tier", "outcome",
 )  # fmt: skip
-#: It takes so many of them at once.
+#: The most groups at once.
 MOST_GROUPS = 2
 _DIRECTIVE = re.compile(r"(by|param|chart):\s*(.*)")
 _PARAM = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:=\s*(?P<default>.*?)\s*)?(?:--\s*(?P<help>.*))?")
@@ -34,14 +34,14 @@ Value = int | float | str
 
 @dataclass(frozen=True)
 class Param:
-    """A value that a report takes; without a default it has to be given."""
+    """A value that a report takes; one without a default is required."""
 
     name: str
     default: Value | None
     help: str
 
     def read(self, text: str) -> Value:
-        """A value as people type it. Raises UsageError where the default is a number and this is none."""
+        """Read a value as people type it. Raises UsageError for a text where the default is a number."""
         if not isinstance(self.default, int | float):
             return text
         value = _literal(text)
@@ -52,27 +52,27 @@ class Param:
 
 @dataclass(frozen=True)
 class Report:
-    """One report: its name, the question it answers, the rest of its help, its SQL, and what its head asks for."""
+    """One report: its name, title, help, SQL, and the instructions in its head."""
 
     name: str
     title: str
     help: str
     sql: str
-    #: What it is grouped by if nobody says, where it can be.
+    #: The groups without --by, if the report can be grouped.
     by: tuple[str, ...] = ()
     params: tuple[Param, ...] = ()
     charts: tuple[str, ...] = ()
-    #: The file, if it is the user's own.
+    #: The file of a report of the user's own.
     file: Path | None = None
 
     @property
     def shows_money(self) -> bool:
-        """It reads what calls cost."""
+        """Whether it reads what calls cost."""
         return any(self._reads(column.name) for column in COSTS)
 
     @property
     def compares_prices(self) -> bool:
-        """It reads what calls would have cost on another model."""
+        """Whether it reads what calls would have cost on another model."""
         return self._reads("what_if_cost_usd")
 
     def _reads(self, column: str) -> bool:
@@ -80,7 +80,7 @@ class Report:
 
 
 def all_reports(own: Path | None = None) -> list[Report]:
-    """The reports by name: the built-in ones, and those of a folder, which may replace them.
+    """Return all reports by name: the built-in ones, and those in a folder, which may replace them.
 
     Raises UsageError for a file of the folder that cannot be read.
     """
@@ -89,7 +89,7 @@ def all_reports(own: Path | None = None) -> list[Report]:
 
 
 def find_report(name: str, own: Path | None = None) -> Report:
-    """The report of that name. Raises UsageError that lists the names."""
+    """Return the report of that name. Raises UsageError that lists the names."""
     reports = {report.name: report for report in all_reports(own)}
     if name not in reports:
         raise UsageError(f"There is no report {name!r}. There are: {', '.join(reports)}.")
@@ -97,7 +97,7 @@ def find_report(name: str, own: Path | None = None) -> Report:
 
 
 def read_report(name: str, text: str, file: Path | None = None) -> Report:
-    """A report from its text. Raises UsageError for a line of its head that cannot be read."""
+    """Return a report from its text. Raises UsageError for a line of its head that cannot be read."""
     lines = text.splitlines()
     head: list[str] = []
     for line in lines:
@@ -132,7 +132,7 @@ def _built_in() -> Iterator[Report]:
 def _of_folder(folder: Path | None) -> Iterator[Report]:
     for path in sorted(folder.glob("*.sql")) if folder is not None else ():
         if path.name.startswith("."):
-            continue  # an editor's lock, or what a file system keeps beside the file
+            continue  # an editor's lock, or a file system's companion file
         if not _NAME.fullmatch(path.stem):
             raise UsageError(f"{path}: a report's name has letters, digits, - and _ alone. Rename the file.")
         try:
@@ -165,7 +165,7 @@ def _param(line: str, report: str) -> Param:
 
 
 def _literal(text: str) -> Value:
-    """A number where the text is one; else the text, without quotes around it."""
+    """Return the text as a number if it is one, else without its quotes."""
     for kind in (int, float):
         try:
             return kind(text)

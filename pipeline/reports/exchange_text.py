@@ -1,7 +1,7 @@
-"""Says what one exchange was, in text for people: in full for `show`, in a line for `tail`.
+"""Prints one exchange for people: in full for `show`, in a line for `tail`.
 
-Whatever a model or a peer wrote is made visible on its way out: nothing of it acts on the terminal, and none of its
-lines stands where ours begin.
+Control characters of foreign text are made visible, and its lines are indented: it cannot act on the terminal or look
+like Tapeline's own lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TOKENS = (
     "reasoning_tokens",
     "total_tokens",
 )
-# Columns that request and response are made from, or that only loading reads.
+# Columns that request and response are made from, or that only loading needs.
 _SPOKEN = (
     "choices",
     "request_params",
@@ -46,7 +46,7 @@ _SPOKEN = (
     "history_keys",
     "answer_keys",
 )
-# What an id ends in tells exchanges apart; what it begins with is the time.
+# The end of an id differs between exchanges; its start is the time.
 _ID_CHARACTERS = 8
 _MODEL_CHARACTERS = 18
 _TAIL = "{time:<8} {id:<8} {model:<18} {status:>6} {tokens:>11} {ttft:>7} {cost:>9}  {end}"
@@ -63,7 +63,7 @@ TAIL_HEADING = _TAIL.format(
 
 
 def tail_line(row: WarehouseRow) -> str:
-    """An exchange in one line, under `TAIL_HEADING`; a whole answer ends with its finish reasons."""
+    """Return an exchange in one line, under `TAIL_HEADING`; a complete one ends with its finish reasons."""
     reasons = dict.fromkeys(choice["finish_reason"] or "–" for choice in row["choices"] or [])
     return _TAIL.format(
         time=row["started_at"].strftime("%H:%M:%S"),
@@ -78,12 +78,12 @@ def tail_line(row: WarehouseRow) -> str:
 
 
 def describe(row: WarehouseRow, request: Any, response: Any) -> str:
-    """An exchange in full."""
+    """Return an exchange in full, as text."""
     return visible("\n".join(_lines(row, request, response)))
 
 
 def document(row: WarehouseRow, request: Any, response: Any) -> JsonObject:
-    """An exchange as one JSON object: request and response as they were, and what was measured."""
+    """Return an exchange as one JSON object: request, response and measurements."""
     measured: JsonObject = {name: value for name, value in row.items() if name not in _SPOKEN}
     measured["started_at"] = row["started_at"].isoformat()
     return {"request": request, "response": response, "exchange": measured}
@@ -122,7 +122,7 @@ def _lines(row: WarehouseRow, request: Any, response: Any) -> Iterator[str]:
 
 
 def _cost(row: WarehouseRow) -> Iterator[str]:
-    """What it cost by the prices of its time, and what the provider says."""
+    """Return the cost by the prices of its time, and the provider's own figure."""
     cost = "not known" if row["cost_usd"] is None else f"{cell('cost_usd', row['cost_usd'])} USD"
     if row["cost_status"] == "partial":
         cost = f"at least {cell('cost_usd', row['known_cost_usd'])} USD"
@@ -174,7 +174,7 @@ def _message(message: Any) -> Iterator[str]:
 
 
 def _indented(text: Any) -> str:
-    """What follows a line's end stands further in than anything of ours."""
+    """Indent all lines but the first further than Tapeline's own lines."""
     return str(text).replace("\n", "\n    ")
 
 

@@ -1,7 +1,6 @@
-"""Gives a table its form: for the terminal, as JSON, CSV or Markdown.
+"""Formats a table: for the terminal, as JSON, CSV or Markdown.
 
-Names and figures come from the table; this decides spelling alone. Text that a model or a peer wrote is made visible
-before it reaches a terminal, see `escaping`.
+Control characters of foreign text are made visible before it reaches a terminal (`wire.terminal_text`).
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ from ..wire.terminal_text import UNSAFE, one_line
 from .chart_spec import read_chart
 from .run import Table
 
-# What makes a spreadsheet take a cell for a formula, by OWASP's list: in its common and its full-width forms.
+# Characters that start a formula in spreadsheets, by OWASP's list: common and full-width forms.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-# A column's unit is the end of its name.
+# The end of a column's name is its unit.
 _UNITS = {"_ms": "ms", "_us": "µs", "_s": "s", "_usd": "USD", "_bytes": "bytes", "_share": "share"}
 _PIPED_WIDTH = 200
-# From this width on columns stand two spaces apart, below it one.
+# From this width on columns are two spaces apart, below it one.
 _ROOMY_WIDTH = 100
 _SMALL_MONEY = Decimal("0.001")
-# What one decimal would round to nothing.
+# Values that one decimal would round to 0.
 _LITTLE = 0.05
-# Names of fewer characters a line are hard to read, or not to be read at all.
+# Names with fewer characters a line are hard to read.
 _READABLE_NAME = 12
 _NARROWEST_NAME = 8
-# A cell of a table on the terminal: a message may be a page long.
+# The longest cell on the terminal: a message may be a page long.
 _LONGEST_CELL = 60
 _BAR_WIDTH = 12
 
 
 def json_text(value: Any) -> str:
-    """Compact JSON that means the same wherever it is read, and does nothing on a terminal."""
-    # Where they can stand in JSON these characters are inside a string, which may spell them.
+    """Return compact JSON that every reader understands, and that does nothing on a terminal."""
+    # In JSON these characters occur only inside strings, where they may be escaped.
     return UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", dumps(value))
 
 
 def heading(column: str) -> str:
-    """A column's name for people, its unit in parentheses."""
+    """Return a column's name for people, with its unit in parentheses."""
     column = one_line(column)
     for ending, unit in _UNITS.items():
         if column.endswith(ending):
@@ -62,7 +61,7 @@ def heading(column: str) -> str:
 
 
 def cell(column: str, value: Any) -> str:
-    """A value for people: thousands apart, one decimal, shares as percentages; nothing where nothing is known."""
+    """Return a value for people: thousands separated, one decimal, shares as percentages; a sign for unknown ones."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -83,12 +82,12 @@ def _fraction(column: str, value: float | Decimal) -> str:
         return f"{value * 100:.1f} %"
     if _is_money(column) and isfinite(value):
         return _money(Decimal(str(value)))
-    # A figure that is little would read as none.
+    # A small figure would read as 0.
     return f"{value:.2g}" if value and -_LITTLE < value < _LITTLE else f"{value:,.1f}"
 
 
 def coverage_line(coverage: dict[str, Any]) -> str:
-    """What the figures rest on, in a sentence."""
+    """Return a sentence on what the figures rest on."""
     calls, lost = coverage["calls"], coverage["not_recorded"]
     known_lost = f"NOT RECORDED: {lost:,} (see `tapeline doctor`)" if lost else "nothing known to be lost"
     if not calls:
@@ -108,7 +107,7 @@ def coverage_line(coverage: dict[str, Any]) -> str:
 
 
 def as_table(table: Table) -> str:
-    """For the terminal, or for a pipe, where it is wide and plain."""
+    """Return the table for the terminal, or for a pipe, where it is wide and plain."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
@@ -153,7 +152,7 @@ def as_table(table: Table) -> str:
 
 
 def _barred(table: Table) -> int | None:
-    """The column of figures that the report's first chart draws as bars, where all rows are drawn."""
+    """Return the column that the report's first chart draws as bars, if it draws all rows."""
     charts = [read_chart(line, table.name) for line in table.charts[:1]]
     for chart in charts:
         for name in (*chart.x, *chart.y) if chart.mark == "bar" and chart.where is None else ():
@@ -164,7 +163,7 @@ def _barred(table: Table) -> int | None:
 
 
 def _length(value: Any) -> float:
-    """Of a bar; there is none for what is not known, and for no finite number."""
+    """Return the value of a bar; none for an unknown value or one that is not finite."""
     return max(float(value), 0.0) if _is_number(value) and isfinite(value) else 0.0
 
 
@@ -175,7 +174,7 @@ def _left_out(columns: list[_Column], shown: list[int]) -> str:
 
 @dataclass(frozen=True)
 class _Column:
-    """How a column stands on a terminal: figures and days keep their line, names and messages may be folded."""
+    """A column on a terminal: figures and days stay on one line, names and messages may be folded."""
 
     heading: str
     widest: int
@@ -190,24 +189,24 @@ class _Column:
         if is_numeric or any(type(value) is date for value in values):
             least = widest
         else:
-            # A time may stand on two lines, its day on one.
+            # A time may take two lines, but a day stays on one.
             least = max((len(str(value.date())) for value in values if isinstance(value, datetime)), default=1)
         return cls(title, widest, least, not any(values), is_numeric)
 
     def width(self, folded_to: int) -> int:
-        """What it takes if names are folded so far."""
+        """Return the width if names are folded this far."""
         return max(min(self.widest, folded_to), self.least)
 
 
 @dataclass(frozen=True)
 class _Room:
-    """The room on a terminal, and how far apart columns stand."""
+    """The width of a terminal, and the space between columns."""
 
     width: int
     between: int
 
     def choose(self, columns: list[_Column]) -> list[int]:
-        """Positions of those that fit: what says nothing gives way to readable names, then the last figures do."""
+        """Return the positions of columns that fit: empty ones give way first, then the last figures."""
         shown = list(range(len(columns)))
 
         def is_too_wide(folded_to: int) -> bool:
@@ -222,12 +221,12 @@ class _Room:
         return shown
 
     def holds_bars(self, columns: list[_Column]) -> bool:
-        """Whether bars find room beside all columns, none of them folded."""
+        """Whether bars fit beside all columns without folding one."""
         bars = _Column("", _BAR_WIDTH, _BAR_WIDTH, says_nothing=False, is_numeric=True)
         return self._holds([*columns, bars], _LONGEST_CELL)
 
     def fold(self, columns: list[_Column]) -> int:
-        """How many characters a line names may have, so that nothing is cut."""
+        """Return how many characters a line names may have, so that no column is cut."""
         return next((width for width in range(_LONGEST_CELL, 1, -1) if self._holds(columns, width)), 1)
 
     def _holds(self, columns: list[_Column], folded_to: int) -> bool:
@@ -237,17 +236,17 @@ class _Room:
 
 
 def _without_repeats(cells: list[str], above: list[str], values: list[Any]) -> list[str]:
-    """Leading names that the row above has too are left out: rows that belong together read as a group."""
+    """Leave out leading names that the row above has, too, so that rows read as groups."""
     repeated = 0
     while repeated < len(above) and cells[repeated] == above[repeated] and not _is_number(values[repeated]):
         repeated += 1
     if repeated == len(cells):
-        return cells  # a row of nothing would read as none
+        return cells  # an empty row would look like no row
     return [""] * repeated + cells[repeated:]
 
 
 def as_json(table: Table) -> str:
-    """Stable for machines: names as in the SQL, figures as they are, times in ISO 8601 with their zone."""
+    """Return the table as JSON: names as in the SQL, exact figures, times in ISO 8601 with their zone."""
     rows = [dict(zip(table.columns, map(_plain, row), strict=True)) for row in table.rows]
     document = {
         "report": table.name,
@@ -260,7 +259,7 @@ def as_json(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """RFC 4180 with a head line; nothing where nothing is known, and no text that a spreadsheet would calculate."""
+    """Return the table as CSV (RFC 4180) with a head line; unknown values are empty, and no text is a formula."""
     buffer = StringIO()
     writer = csv.writer(buffer)
     writer.writerow(map(_csv_cell, table.columns))
@@ -270,7 +269,7 @@ def as_csv(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A table of GitHub's Markdown, its coverage below."""
+    """Return the table in GitHub's Markdown, with its coverage below."""
     lines = [
         f"### {table.title}",
         "",
@@ -294,7 +293,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON knows."""
+    """Return a value that JSON has a type for."""
     if isinstance(value, dict):
         return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -306,9 +305,9 @@ def _plain(value: Any) -> Any:
 
 
 def _csv_cell(value: Any) -> Any:
-    """Figures as they are; an apostrophe before text that begins like a formula."""
+    """Return exact figures, and an apostrophe before text that starts like a formula."""
     if isinstance(value, Decimal):
-        # Spreadsheets do not read exponents as money.
+        # Spreadsheets do not read numbers with exponents as money.
         return format(value, "f")
     plain = _plain(value)
     text = dumps(plain) if isinstance(plain, dict | list) else plain
@@ -328,19 +327,19 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_money(column: str) -> bool:
-    # A query that gives its columns no names has them as in `avg(cost_usd)`.
+    # A query without column names has names such as `avg(cost_usd)`.
     return column.rstrip(")").endswith(("_usd", "reported_cost"))
 
 
 def _money(amount: Decimal) -> str:
-    """To the millionth of a dollar; of less than a thousandth, four digits that are not nothing."""
+    """Return money to the millionth of a dollar; below a thousandth, four significant digits."""
     if amount and abs(amount) < _SMALL_MONEY:
         return f"{amount:.{3 - amount.adjusted()}f}"
     return f"{amount:,.6f}"
 
 
 def _cost_part(cost: dict[str, Any], calls: int) -> str:
-    """For how many calls the cost is known, and why not for the others."""
+    """Return for how many calls the cost is known, and why not for the others."""
     said = [f"cost covers {_part(cost['priced'], calls)}"]
     if cost["partial"]:
         said.append(f"{_part(cost['partial'], calls)} in part, at least {_money(cost['partial_usd'])} USD more")

@@ -1,6 +1,6 @@
 """Runs reports on the warehouse, under filters.
 
-What a report shows is decided by its text (`report_text`), and how it looks by `render`.
+A report's text (`definition`) decides what it shows; `render` decides how it looks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .definition import GROUPS, Report, Value
 
 @dataclass(frozen=True)
 class Table:
-    """A report's answer."""
+    """The result of a report."""
 
     name: str
     title: str
@@ -55,9 +55,9 @@ def run_report(
 
 
 def values_of(report: Report, filters: Filters) -> dict[str, Value]:
-    """The report's parameters, those given and the defaults of the others.
+    """Return the report's parameters: those passed, and the defaults of the others.
 
-    Raises UsageError for one that it does not have, one that it lacks, and one that cannot be read.
+    Raises UsageError for an unknown, a missing and an unreadable parameter.
     """
     known = {param.name: param for param in report.params}
     if unknown := [name for name in filters.params if name not in known]:
@@ -71,7 +71,7 @@ def values_of(report: Report, filters: Filters) -> dict[str, Value]:
 
 
 def check_filters(report: Report, filters: Filters) -> None:
-    """Raises UsageError for what this report cannot do."""
+    """Raise UsageError for filters that this report does not take."""
     if filters.prices_as_of is not None and not report.shows_money:
         raise UsageError(f"Report {report.name} shows no money: leave --prices-as-of out.")
     if filters.other_model is None and report.compares_prices:
@@ -88,7 +88,7 @@ def check_filters(report: Report, filters: Filters) -> None:
 def _named_groups(
     columns: list[str], rows: list[tuple[Any, ...]], by: tuple[str, ...]
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The groups' columns under the groups' names, days as days; one that nothing is grouped by is left out."""
+    """Rename the columns of groups to the names of their groups, and leave unused ones out; days become dates."""
     names = dict(zip(GROUP_COLUMNS, by, strict=False))
     kept = [at for at, column in enumerate(columns) if column not in GROUP_COLUMNS or column in names]
     days = {at for at in kept if names.get(columns[at]) == "day"}
@@ -98,7 +98,7 @@ def _named_groups(
 
 
 def _day(value: Any) -> Any:
-    """The day that a group is; a report of the user's own may have totals among the days."""
+    """Return a group as a day; a report of the user's own may have totals among the days."""
     try:
         return date.fromisoformat(value)
     except (TypeError, ValueError):
@@ -106,7 +106,7 @@ def _day(value: Any) -> Any:
 
 
 def _named_chart(line: str, by: tuple[str, ...]) -> str:
-    """A chart's line under the groups' names; a group that there is not gives no color."""
+    """Put the groups' names into a chart's line; a missing group has no color."""
     for column, name in zip_longest(GROUP_COLUMNS, by):
         line = line.replace(f" color={column}", "") if name is None else line.replace(column, name)
     return line

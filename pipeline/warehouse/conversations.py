@@ -1,8 +1,8 @@
 """Links exchanges to conversations, in the warehouse and while it is loaded.
 
-An exchange's parent is found by the keys that `history` gave both: no client has to help. It may be in another
-recording, or be loaded later than its children; then all is linked anew, which is rare. The caller's transaction
-holds it all.
+The keys that sealing stored with both exchanges show which is the parent; clients do nothing for it. A parent may be in
+another recording, or be loaded after its children; then all exchanges are linked again, which is rare. The caller holds
+the transaction.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CREATE TABLE stored.answers (
 );
 CREATE TABLE stored.unlinked (key BIGINT, started_at TIMESTAMPTZ);
 """
-# A client may have read an answer before the recorder sees the end of it, but not before its last token.
+# A client may read a response before the recorder sees its end, but not before its last token.
 _FRESH = """
 CREATE OR REPLACE TEMP TABLE fresh AS
 SELECT
@@ -28,14 +28,14 @@ SELECT
   prompt_characters,
   started_at + to_microseconds(coalesce(last_token_us, first_byte_us, ended_us, 0)) AS answered_at
 FROM """
-# With each pass the way to a conversation's start is halved: nobody has heard of one as long as 2 to this power.
+# Each pass halves the distance to a conversation's start: this is enough for 2 to this power calls.
 MOST_PASSES = 64
 
 
 def link_new(connection: duckdb.DuckDBPyConnection, source: str, parameters: dict[str, Any]) -> bool:
-    """Link exchanges that are about to be loaded from `source`, which numbers them: makes the temporary table `links`.
+    """Link exchanges that are about to be loaded from `source`, in a temporary table `links`.
 
-    True when an exchange that was loaded earlier goes on from one of them: `link_all` has to follow the load then.
+    Return whether an exchange that was loaded earlier continues one of them: then `link_all` has to follow.
     """
     sql = sql_statements("link")
     connection.execute(_FRESH + source, parameters)
@@ -46,7 +46,7 @@ def link_new(connection: duckdb.DuckDBPyConnection, source: str, parameters: dic
 
 
 def link_all(connection: duckdb.DuckDBPyConnection) -> None:
-    """Link everything that is loaded anew."""
+    """Link all loaded exchanges again."""
     sql = sql_statements("link")
     connection.execute(_FRESH + "(SELECT *, rowid AS number FROM stored.exchanges)")  # noqa: S608 - our own names
     connection.execute("DELETE FROM stored.unlinked")

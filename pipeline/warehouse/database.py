@@ -1,7 +1,7 @@
 """The warehouse: a DuckDB file with the datasets loaded, each file exactly once, and the views that reports read.
 
-It is a cache. Everything in it comes from the dataset and can be loaded again: a warehouse that another version made,
-or that cannot be read, is made anew. What is loaded from where is noted in the same transaction as the rows.
+It is a cache: a warehouse of another version, or one that cannot be read, is rebuilt from the dataset. The names of
+loaded files are written in the same transaction as their rows.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from .sql_files import sql_text
 
 
 def load(directory: DataDirectory) -> Loaded:
-    """Load what is new in the dataset. Raises DataError when the disk does not take it, or somebody keeps the file."""
+    """Load the new files of the dataset. Raises DataError if the disk is full or another process keeps the file."""
     if not directory.root.is_dir():
         raise DataError(f"{directory.root} does not exist: record something first, or name another with --data.")
     with _loading(directory):
-        return _load_or_make_anew(directory)
+        return _load_or_rebuild(directory)
 
 
 @contextmanager
 def querying(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection to the warehouse as it is. Raises DataError where a query meets damage in it."""
+    """Open a read-only connection to the warehouse as it is. Raises DataError if a query meets damage in it."""
     with _naming_damage(directory), open_connection(directory.warehouse, read_only=True) as connection:
         yield connection
 
 
 @contextmanager
 def changing(directory: DataDirectory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that may write what follows from the rows; loads wait for it as it waits for them.
+    """Open a connection that may write; loads wait for it, and it waits for loads.
 
-    Raises DataError where it meets damage, or cannot write.
+    Raises DataError if it meets damage or cannot write.
     """
     with (
         _naming_damage(directory),
@@ -60,9 +60,7 @@ def _naming_damage(directory: DataDirectory) -> Iterator[None]:
     except (duckdb.Error, TapelineError) as error:
         if not is_damage(error if isinstance(error, duckdb.Error) else error.__cause__):
             raise
-        raise DataError(
-            f"{directory.warehouse} is damaged: delete it, and it is made anew from the dataset."
-        ) from error
+        raise DataError(f"{directory.warehouse} is damaged: delete it, and it is rebuilt from the dataset.") from error
 
 
 @contextmanager
@@ -107,7 +105,7 @@ def _table(dataset: Dataset) -> str:
 
 
 def _without_costs() -> str:
-    """The exchanges as they are where no query wants their costs, with columns for them all the same."""
+    """Return the view of exchanges without costs, whose columns are there and NULL."""
     nothing = ", ".join(f'CAST(NULL AS {DUCKDB_TYPES[column.kind]}) AS "{column.name}"' for column in COSTS)
     return f"CREATE VIEW stored.without_costs AS SELECT *, {nothing} FROM stored.exchanges;"  # noqa: S608 - our own names
 
@@ -128,7 +126,7 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _discard_unusable(warehouse: Path) -> str | None:
-    """Remove a warehouse that cannot serve, since all of it can be loaded again; say why."""
+    """Remove a warehouse that cannot be used, and return why; all of it can be loaded again."""
     if not warehouse.exists():
         return None
     try:
@@ -149,7 +147,7 @@ def _discard(warehouse: Path, reason: str) -> str:
 
 
 def _log(warehouse: Path) -> Path:
-    """Where DuckDB keeps what a killed load had committed."""
+    """Return the file in which DuckDB keeps what a killed load had committed."""
     return warehouse.with_name(f"{warehouse.name}.wal")
 
 
@@ -157,7 +155,7 @@ def _known_files(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
     return set(connection.execute("SELECT dataset, path FROM stored.files").fetchall())
 
 
-def _load_or_make_anew(directory: DataDirectory) -> Loaded:
+def _load_or_rebuild(directory: DataDirectory) -> Loaded:
     rebuilt = _discard_unusable(directory.warehouse)
     try:
         return _load_new(directory, rebuilt)

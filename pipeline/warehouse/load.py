@@ -1,7 +1,7 @@
-"""Loads files of the datasets into the tables of a warehouse: all that can be read, in one transaction.
+"""Loads files of the datasets into the warehouse: all that can be read, in one transaction.
 
-A file that cannot be read, or whose columns do not fit, is left out and named; the others do not wait for it. Which
-files are new, and the connection, are `warehouse`'s.
+A file that cannot be read, or whose columns do not fit, is left out and named; the others are loaded. `database` knows
+which files are new.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..dataset.schema import CONTENT, DATASETS, EXCHANGES, Dataset
 from ..errors import DataError
 from .conversations import link_all, link_new
 
-# What is read to see whether it can be read.
+# Read by a check whether a file can be read.
 _ROWS_AT_ONCE = 1000
 _PARQUET = "read_parquet($paths, union_by_name = true, hive_partitioning = false)"
-# Of a row of these files.
+# The number of a row in these files.
 _NUMBER = "(CAST(file_index AS BIGINT) << 32) + file_row_number"
 
 
 @dataclass
 class Loaded:
-    """What a load did."""
+    """Counts and problems of one load."""
 
     files: int = 0
     exchanges: int = 0
@@ -39,14 +39,14 @@ class Loaded:
 def load_files(
     connection: duckdb.DuckDBPyConnection, directory: DataDirectory, new: dict[str, list[Path]], loaded: Loaded
 ) -> None:
-    """Load these files of each dataset; what was done is added to `loaded`. Raises duckdb.Error where it cannot."""
+    """Load these files of each dataset, and add to the counts in `loaded`. Raises duckdb.Error."""
     tables = {name: _columns(connection, f"stored.{name}") for name in new}
     readable = _without_broken(new, lambda name, path: _check_columns(connection, tables[name], path), loaded)
     try:
         _load_in_one(connection, directory, readable, loaded)
     except duckdb.Error:
-        # A file may be sound in its metadata and broken behind it: reading all of each tells which. Or its rows are too
-        # large for the memory that was to do.
+        # A file may have sound metadata and broken data: reading all of each file shows which. Or its rows need more
+        # memory than was set.
         with suppress(duckdb.Error):
             connection.execute("ROLLBACK")
         connection.execute("RESET memory_limit")
@@ -58,7 +58,7 @@ def load_files(
 def _load_in_one(
     connection: duckdb.DuckDBPyConnection, directory: DataDirectory, new: dict[str, list[Path]], loaded: Loaded
 ) -> None:
-    """Rows and the names of their files in one transaction."""
+    """Insert rows and the names of their files in one transaction."""
     exchanges = 0
     connection.execute("BEGIN")
     for name, paths in new.items():
@@ -80,7 +80,7 @@ def _load_in_one(
 def _without_broken(
     paths: dict[str, list[Path]], check: Callable[[str, Path], None], loaded: Loaded
 ) -> dict[str, list[Path]]:
-    """The files that stand the check; the others become problems."""
+    """Return the files that can be read; the others become problems."""
     readable: dict[str, list[Path]] = {name: [] for name in paths}
     for name, path in [(name, path) for name, members in paths.items() for path in members]:
         try:
@@ -94,7 +94,7 @@ def _without_broken(
 
 
 def _check_columns(connection: duckdb.DuckDBPyConnection, table: dict[str, str], path: Path) -> None:
-    """See from a file's metadata whether its rows fit the table; raises DataError where they do not."""
+    """Check by a file's metadata whether its rows fit the table. Raises DataError if they do not."""
     columns = _columns(connection, _PARQUET, [path])
     key = next(iter(table))
     if key not in columns:
@@ -111,7 +111,7 @@ def _read_all(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _arriving(dataset: Dataset) -> str:
-    """The rows of the files `$paths`, with a number each; columns that files of an older version lack are NULL."""
+    """Return SQL for the rows of the files `$paths`, numbered; columns that older files lack are NULL."""
     return (
         f"(SELECT * FROM stored.{dataset.name} WHERE false UNION ALL BY NAME "  # noqa: S608 - our own name
         f"SELECT *, {_NUMBER} AS number FROM {_PARQUET})"
@@ -119,7 +119,7 @@ def _arriving(dataset: Dataset) -> str:
 
 
 def _insert_exchanges(connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> int:
-    """Insert the files' exchanges, linked to conversations; gives how many there were."""
+    """Insert the files' exchanges, linked to conversations; return how many there were."""
     names = {"paths": [str(path) for path in paths]}
     has_late_parents = link_new(connection, _arriving(EXCHANGES), names)
     columns = ", ".join(f'arriving."{column.name}"' for column in EXCHANGES.columns)
@@ -141,7 +141,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list
     if dataset is not CONTENT:
         connection.execute(f"INSERT INTO stored.{dataset.name} SELECT {columns} FROM {_arriving(dataset)}", names)  # noqa: S608
         return
-    # What one recording keeps without its text, another may have with it.
+    # One recording may have the text of content that another was to drop.
     connection.execute(
         f"UPDATE stored.content SET text = arriving.text, json = arriving.json FROM {_arriving(CONTENT)} arriving "  # noqa: S608
         "WHERE content.content_id = arriving.content_id AND coalesce(content.json, content.text) IS NULL "
@@ -157,7 +157,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, dataset: Dataset, paths: list
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, source: str, paths: Iterable[Path] = ()) -> dict[str, str]:
-    """Names and kinds of the columns of a table, or of Parquet files."""
+    """Return names and types of the columns of a table or of Parquet files."""
     parameters = {"paths": [str(path) for path in paths]} if source == _PARQUET else None
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}", parameters).fetchall()  # noqa: S608 - our own names
     return {row[0]: row[1] for row in described}

@@ -1,4 +1,4 @@
-"""Finds the pipeline's own SQL, which stands in files."""
+"""Reads the SQL files of the pipeline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 def sql_text(name: str) -> str:
-    """One of the files, whole."""
+    """Return the text of a file."""
     return (files(__package__) / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 def sql_statements(name: str) -> dict[str, str]:
-    """The statements of a file by the names that stand above them, as in `-- name: relink`; in their order."""
+    """Return the statements of a file by the names above them (`-- name: relink`), in their order."""
     _, *parts = _NAME.split(sql_text(name))
     return dict(zip(parts[::2], parts[1::2], strict=True))

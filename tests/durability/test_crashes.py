@@ -88,7 +88,7 @@ def loaded(root: Path) -> Rows:
     """Seal and load; every row of every dataset."""
     result = tapeline_here("load", "--data", root)
     assert result.returncode == 0
-    assert result.stderr in ("", "The warehouse was made anew from the dataset: it lacks Tapeline's tables.\n")
+    assert result.stderr in ("", "The warehouse was rebuilt from the dataset: it lacks Tapeline's tables.\n")
     with database.querying(DataDirectory(root)) as connection:
         return {name: connection.execute(f"SELECT * FROM stored.{name} ORDER BY ALL").fetchall() for name in DATASETS}
 

@@ -1,4 +1,4 @@
-"""Damaged and foreign files in the dataset, and damaged warehouses: named and left out, or made anew."""
+"""Damaged and foreign files in the dataset, and damaged warehouses: named and left out, or rebuilt."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_spoilt_warehouse_is_made_anew_and_said_so(change: Change, directory: 
     before = rows(directory)
     change(directory.warehouse)
     result = tapeline_here("load", "--data", directory.root)
-    assert "The warehouse was made anew from the dataset: " in result.stderr
+    assert "The warehouse was rebuilt from the dataset: " in result.stderr
     assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
     assert rows(directory) == before
     assert tapeline_here("load", "--data", directory.root).stderr == ""
@@ -188,4 +188,4 @@ def test_garbage_anywhere_in_the_warehouse_changes_no_answer(new_files: bool, di
             result = tapeline_here(*question)
         assert (result.returncode, result.stdout) == (0, expected)
         said.add(result.stderr.partition(":")[0])
-    assert ("The warehouse was made anew from the dataset" if new_files else "delete it") in said
+    assert ("The warehouse was rebuilt from the dataset" if new_files else "delete it") in said

@@ -69,7 +69,7 @@ def report(
 ) -> None:
     """Print a report; without a name, the list of reports and an overview, or a page of all.
 
-    Of the report what-if --model names the other model; all recorded calls are compared.
+    For the report what-if, --model names the other model, and all recorded calls are compared.
 
     \b
     tapeline report latency --model 'gpt-*' --since 2026-11-01
@@ -87,19 +87,19 @@ def report(
         return
     if opens and format_name not in (FORMATS[0], PAGE):
         raise UsageError(f"--open opens a page: leave --format {format_name} out.")
-    looks_at = filters_from(**filters)
+    selected = filters_from(**filters)
     if opens or format_name == PAGE:
-        wanted = [find_report(name, own)] if name else [one for one in all_reports(own) if _goes_on_a_page(one)]
-        _put_out_page(directory, wanted, looks_at, prices, output, opens=opens)
+        wanted = [find_report(name, own)] if name else [one for one in all_reports(own) if _is_shown_on_page(one)]
+        _write_page(directory, wanted, selected, prices, output, opens=opens)
         return
     chosen = find_report(name or "overview", own)
-    looks_at = _of_the_other_model(chosen, looks_at)
+    selected = _with_other_model(chosen, selected)
     from ...reports.run import check_filters, run_report, values_of
 
-    check_filters(chosen, looks_at)
-    values_of(chosen, looks_at)
-    with _ready(directory, [chosen], looks_at, prices) as (connection, rates), waiting("Working the report out"):
-        table = run_report(connection, chosen, looks_at, rates)
+    check_filters(chosen, selected)
+    values_of(chosen, selected)
+    with _ready(directory, [chosen], selected, prices) as (connection, rates), waiting("Working the report out"):
+        table = run_report(connection, chosen, selected, rates)
     if name is None and format_name == "table" and output is None:
         click.echo(_listing(all_reports(own)))
     print_table(table, format_name, output)
@@ -109,7 +109,7 @@ def _own_queries(directory: DataDirectory) -> Path | None:
     return directory.queries if directory.queries.is_dir() else None
 
 
-def _of_the_other_model(report: Report, filters: Filters) -> Filters:
+def _with_other_model(report: Report, filters: Filters) -> Filters:
     return replace(filters, model=None, other_model=filters.model) if report.compares_prices else filters
 
 
@@ -123,12 +123,12 @@ def _ready(
     return ready_without_prices(directory)
 
 
-def _goes_on_a_page(report: Report) -> bool:
-    """A report that has all it needs without being asked for by name."""
+def _is_shown_on_page(report: Report) -> bool:
+    """Whether a report needs no value that only its name would bring: the page shows those."""
     return not report.compares_prices and all(param.default is not None for param in report.params)
 
 
-def _put_out_page(
+def _write_page(
     directory: DataDirectory,
     wanted: list[Report],
     filters: Filters,
@@ -141,7 +141,7 @@ def _put_out_page(
         from ...reports.page.build import page_of
 
     if len(wanted) == 1:
-        filters = _of_the_other_model(wanted[0], filters)
+        filters = _with_other_model(wanted[0], filters)
     with _ready(directory, wanted, filters, prices) as (connection, rates), waiting("Working the reports out"):
         text = page_of(connection, wanted, filters, rates)
     if opens and output is None:
@@ -160,7 +160,7 @@ def _listing(reports: list[Report]) -> str:
 
 
 def _help(report: Report) -> str:
-    """What the head of a report says, with its parameters."""
+    """Return the help in the head of a report, with its parameters."""
     from ...wire.terminal_text import visible
 
     parts = [report.title]

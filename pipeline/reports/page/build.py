@@ -16,7 +16,7 @@ from .waterfall import COLUMNS, waterfall
 
 #: Reports in the order of the page; others follow by name.
 FIRST = ("overview", "cost", "usage", "latency", "stalls", "answers", "finish-reasons", "errors", "rate-limits")
-# The calls to choose from: those that took longest, and the latest.
+# Numbers of calls to choose from: the slowest and the latest.
 _SLOWEST = _LATEST = 40
 _CALLS = f"""
 SELECT {", ".join(COLUMNS)} FROM exchanges
@@ -32,20 +32,20 @@ def page_of(
     filters: Filters,
     prices: Prices | None = STORED_PRICES,
 ) -> str:
-    """One page of these reports under the same filters, and of calls if there are several reports.
+    """Return one page of these reports under the same filters, with calls if there are several reports.
 
-    Raises UsageError for what a report cannot do, DataError for SQL that fails.
+    Raises UsageError for filters that a report does not take, DataError for SQL that fails.
     """
     ordered = sorted(reports, key=lambda report: FIRST.index(report.name) if report.name in FIRST else len(FIRST))
     tables = [run_report(connection, report, _that_apply(report, filters), prices) for report in ordered]
     title = tables[0].title if len(tables) == 1 else "Tapeline: what was called, what it took, what it cost"
     calls = _calls(connection, filters, prices) if len(tables) > 1 else []
-    # Of none that has rows the first one says why: nothing matches, or all was lost.
+    # If no table has rows, the first one is shown with the reason: nothing matches, or all was lost.
     return page(title, [table for table in tables if table.rows] or tables[:1], calls)
 
 
 def _that_apply(report: Report, filters: Filters) -> Filters:
-    """Filters on prices and groups, where the report knows them."""
+    """Return the filters that the report takes."""
     return replace(
         filters,
         by=filters.by if report.by else (),

@@ -1,4 +1,4 @@
-"""Draws the charts that a report asks for (`chart_text`), as Vega-Lite specifications by Altair."""
+"""Makes the charts of a report (`chart_spec`), as Vega-Lite specifications by Altair."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..chart_spec import Chart, read_chart
 from ..render import cell, heading
 from ..run import Table
 
-# Altair's, and D for days.
+# Altair's types, and D for days.
 _TYPES = "QOTND"
-# More of them nobody tells apart, by name or by color.
+# The most names and colors that a reader can tell apart.
 _MOST_NAMES = 30
 _MOST_COLORS = 10
 _FEW_DAYS = 14
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 def specifications(table: Table) -> list[dict[str, Any]]:
-    """The table's charts in Vega-Lite; none where there is nothing to draw. Raises UsageError for an unknown column."""
+    """Return the table's charts in Vega-Lite, without empty ones. Raises UsageError for an unknown column."""
     charts = [read_chart(line, table.name) for line in table.charts]
     return [spec for chart in charts if (spec := _specification(chart, table)) is not None]
 
@@ -65,16 +65,16 @@ def _specification(chart: Chart, table: Table) -> dict[str, Any] | None:
         encoded["color"] = alt.Color(field=_path(color), type="nominal", title=None, sort=None)
     lines = len({row[y] for row in rows}) if kinds[y] == "N" else 0
     if color and chart.folded and chart.mark == "bar":
-        # Percentiles and shares stand side by side: nothing is the sum of them.
+        # Percentiles and shares are drawn side by side, because they do not add up.
         offset, channel = ("yOffset", alt.YOffset) if lines else ("xOffset", alt.XOffset)
         encoded[offset] = channel(field=_path(color), type="nominal", sort=None)
     return _finished(drawn.encode(**encoded), chart, lines)
 
 
 def _finished(drawn: alt.Chart, chart: Chart, lines: int) -> dict[str, Any]:
-    """The specification; bars that lie take a line each, so that their names can be read."""
+    """Return the specification; horizontal bars take a line each, so that their names can be read."""
     said = {"title": visible(chart.title)} if chart.title else {}
-    # Axes and legend come on top of the height, so that they never press the bars together.
+    # Axes and legend add to the height, so that the bars keep theirs.
     fit = {"type": "fit-x", "contains": "padding"}
     height = lines * max(_LINE_HEIGHT, 9 * len(chart.folded)) or _HEIGHT
     spec: dict[str, Any] = drawn.properties(width="container", height=height, autosize=fit, **said).to_dict()
@@ -111,7 +111,7 @@ def _position(table: Table, name: str) -> int:
 
 
 def _rows(table: Table, kinds: dict[str, str], where: tuple[str, str] | None) -> Iterator[Row]:
-    """The rows to draw; a name that is not known is the table's sign for it."""
+    """Return the rows to draw; an unknown name is the table's sign for it."""
     positions = {name: _position(table, name) for name in kinds}
     wanted = _position(table, where[0]) if where else 0
     for row in table.rows:
@@ -130,12 +130,12 @@ def _value(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and not isfinite(value):
-        return None  # JSON has no such number, and no axis a place for it
+        return None  # JSON has no such number, and an axis has no place for it
     return value if value is None or isinstance(value, int | float) else visible(str(value))
 
 
 def _is_drawn(row: Row, chart: Chart) -> bool:
-    """A null is no zero: where nothing is known of x, or nothing of y, nothing is drawn."""
+    """Whether a row is drawn: NULL is not 0, so a row without any x or any y is not."""
     return all(any(row[_name(column)] is not None for column in axis) for axis in (chart.x, chart.y))
 
 
@@ -149,7 +149,7 @@ def _folded(rows: list[Row], chart: Chart) -> Iterator[Row]:
 
 
 def _without_the_rest(rows: list[Row], most: dict[str, int]) -> list[Row]:
-    """The rows of the names that come first: reports put first what matters most, and the table has them all."""
+    """Return the rows of the first names: reports order by importance, and the table has all rows."""
     for name, count in most.items():
         kept = list(dict.fromkeys(row[name] for row in rows))[:count]
         rows = [row for row in rows if row[name] in kept]
@@ -157,14 +157,14 @@ def _without_the_rest(rows: list[Row], most: dict[str, int]) -> list[Row]:
 
 
 def _put_few_days_apart(kinds: dict[str, str], rows: list[Row]) -> None:
-    """Few days stand as names: on an axis of time a single day would fill the page."""
+    """Treat a few days as names: on an axis of time a single day would fill the page."""
     for name, kind in kinds.items():
         if kind == "D" and len({row[name] for row in rows}) <= _FEW_DAYS:
             kinds[name] = "O"
 
 
 def _path(name: str) -> str:
-    """A column's name where Vega-Lite reads paths into objects."""
+    """Return a column's name as Vega-Lite's path."""
     return _PATH_SIGNS.sub(r"\\\g<0>", name)
 
 
@@ -172,7 +172,7 @@ def _axis(channel: Any, name: str, kinds: dict[str, str], unit: str | None) -> A
     match kinds[name]:
         case "Q":
             title = unit if unit or name == _FOLDED[1] else heading(name)
-            # Of money a prefix would mislead: 12m is no million.
+            # A prefix would mislead for money: 12m is not a million.
             spelled = ",.6~f" if name.endswith("_usd") else "~s"
             return channel(
                 field=_path(name), type="quantitative", title=title, axis=alt.Axis(format=spelled, tickCount=5)
@@ -192,5 +192,5 @@ def _axis(channel: Any, name: str, kinds: dict[str, str], unit: str | None) -> A
 def _tooltip(name: str, kind: str) -> Any:
     if kind == "Q":
         return alt.Tooltip(field=_path(name), type="quantitative", title=heading(name), format=",.6~f")
-    # Times as the table has them: a chart would tell them in the reader's own zone.
+    # Times as in the table: a chart would convert them to the reader's zone.
     return alt.Tooltip(field=_path(name), type="nominal", title=heading(name))

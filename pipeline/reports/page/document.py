@@ -1,7 +1,7 @@
-"""The page itself: one HTML file with all it needs, which asks nobody for anything.
+"""The page: one HTML file with all it needs, which makes no requests.
 
-All text that comes from elsewhere is escaped by the template; what it might still try the policy in the page's head
-forbids: only the page's own scripts and styles, known by their hashes, may act.
+The template escapes all foreign text, and the policy in the page's head allows only the page's own scripts and styles,
+by their hashes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ..render import cell, coverage_line, heading
 from ..run import Table
 from .charts import specifications
 
-# A browser sorts no longer list at once.
+# Browsers sort longer tables slowly.
 _MOST_ROWS = 1_000
-# Characters from which on a text may take several lines.
+# Texts with more characters may take several lines.
 _LONG = 32
 
 
@@ -41,7 +41,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A cell as people read it, and the value by which it is sorted and copied, where that is another."""
+    """A cell's text, and the value by which it is sorted and copied, if that is another."""
 
     text: str
     value: str | None
@@ -49,7 +49,7 @@ class _Cell:
 
 
 def page(title: str, tables: Sequence[Table], calls: Sequence[dict[str, Any]] = ()) -> str:
-    """The page of some reports and calls (`waterfall.waterfall`). Raises UsageError for a chart that cannot be."""
+    """Return the page of reports and calls (`waterfall.waterfall`). Raises UsageError for an impossible chart."""
     charts: list[dict[str, Any]] = []
     sections = [_section(table, charts) for table in tables]
     style, script = _read("page.css"), _read("page.js")
@@ -92,7 +92,7 @@ def _policy(style: str, *scripts: str) -> str:
 
 
 def _data(figures: dict[str, Any]) -> Markup:
-    """JSON that no reader of HTML takes for the end of the script it stands in."""
+    """Return JSON that cannot end the script element that it stands in."""
     text = dumps(figures)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -125,7 +125,7 @@ def _section(table: Table, charts: list[dict[str, Any]]) -> dict[str, Any]:
         "columns": columns,
         "rows": [_cells(table, row, columns) for row in table.rows[:_MOST_ROWS]],
         "left_out": max(0, len(table.rows) - _MOST_ROWS),
-        # What figures rest on stands once above all of them, but for what money rests on.
+        # The coverage stands once at the top; only the coverage of costs stands at each report.
         "coverage": coverage_line(table.coverage) if "cost" in table.coverage else "",
     }
 
@@ -151,7 +151,7 @@ def _is_figure(value: Any) -> bool:
 
 
 def _waterfall() -> dict[str, Any]:
-    """The specification that a call's stages and events are put into."""
+    """Return the specification into which a call's stages and events are put."""
     stages = alt.Y(field="stage", type="nominal", sort=None, title="")
     bars = (
         alt.Chart(alt.NamedData("stages"))

@@ -1,4 +1,4 @@
-"""A call's times as a waterfall: connecting, the request, the wait, the tokens, the rest, one below the other."""
+"""A call's times as a waterfall: connecting, request, wait, tokens and rest, one below the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ...wire.json_text import JsonObject
 from ...wire.terminal_text import visible
 
-#: Stages in their order: name, the time where it begins, the time where it ends.
+#: Stages in their order: name, the column where it starts, the column where it ends.
 STAGES = (
     ("request sent", None, "request_sent_us"),
     ("waiting for headers", "request_sent_us", "response_headers_us"),
@@ -15,19 +15,19 @@ STAGES = (
     ("tokens", "first_token_us", "last_token_us"),
     ("until the end", "last_token_us", "ended_us"),
 )
-#: What is measured as a length alone is drawn from the start on.
+#: Stages of which only the length is known are drawn from the start.
 LENGTHS = (("connecting", "connect_us"), ("TLS handshake", "tls_us"))
 COLUMNS = (
     "exchange_id", "started_at", "model", "response_model", "provider", "outcome", "choices", "prompt_tokens",
     "completion_tokens", "event_offsets_us", "first_event_us", *dict.fromkeys(time for _, _, time in STAGES),
     *(length for _, length in LENGTHS),
 )  # fmt: skip
-# Ticks nearer to each other than a pixel tell nothing.
+# Ticks closer than a pixel cannot be told apart.
 _MOST_TICKS = 400
 
 
 def waterfall(row: JsonObject) -> dict[str, Any]:
-    """What the page draws of an exchange, a row of `COLUMNS`: its label, its stages and its events, in milliseconds."""
+    """Return what the page draws of an exchange, a row of `COLUMNS`: label, stages and events, in milliseconds."""
     stages = [
         {"stage": name, "from": 0.0, "to": _milliseconds(row[length])}
         for name, length in LENGTHS
@@ -52,7 +52,7 @@ def waterfall(row: JsonObject) -> dict[str, Any]:
 
 
 def _label(row: JsonObject) -> str:
-    """What tells it from the others in a list."""
+    """Return a label that tells the call from others in a list."""
     reasons = dict.fromkeys(choice["finish_reason"] or "–" for choice in row["choices"] or [])
     ended = ", ".join(reasons) if row["outcome"] == "complete" else row["outcome"]
     took = "–" if row["ended_us"] is None else f"{row['ended_us'] / 1_000_000:,.2f} s"

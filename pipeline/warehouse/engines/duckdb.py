@@ -12,15 +12,15 @@ import duckdb
 
 from ...errors import DataError
 
-# Other processes hold the file for the time of a load or a query.
+# Other processes hold the file during a load or a query.
 BUSY_SECONDS = 60.0
 
 
 _RETRY_SECONDS = 0.05
 
 
-# What a load keeps in memory: beyond that DuckDB sorts and joins on the disk. In the order of the files it would keep
-# more, and read one file after the other.
+# The memory of a load: beyond it DuckDB sorts and joins on the disk. Keeping the order of rows would take more memory
+# and read one file after the other.
 _LEAN = """
 SET preserve_insertion_order = false;
 SET memory_limit =
@@ -28,7 +28,7 @@ SET memory_limit =
 """
 
 
-# What DuckDB says of a file of its own that is not as it wrote it.
+# DuckDB's errors for a file that is not as it wrote it.
 _DAMAGE = ("Corrupt database file", "Could not read enough bytes", "not a valid DuckDB database")
 
 
@@ -39,7 +39,7 @@ _CHOICE = (
 )
 
 
-#: What a column's kind is in DuckDB.
+#: The type of each kind of column in DuckDB.
 DUCKDB_TYPES = {
     "text": "VARCHAR",
     "integer": "BIGINT",
@@ -56,7 +56,7 @@ DUCKDB_TYPES = {
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether an error tells of the warehouse's own bytes, not of the disk or of a query."""
+    """Whether an error means damaged bytes in the warehouse, not a full disk or a wrong query."""
     return isinstance(error, duckdb.Error) and any(said in str(error) for said in _DAMAGE)
 
 
@@ -66,7 +66,7 @@ def first_line(error: duckdb.Error) -> str:
 
 @contextmanager
 def open_connection(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    # DuckDB makes files beside its own for as long as the connection lasts.
+    # DuckDB keeps files beside its own while the connection is open.
     previous = os.umask(0o077)
     try:
         with closing(_connect(path, read_only=read_only)) as connection:
@@ -79,7 +79,7 @@ def open_connection(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyC
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """Connect, waiting for others to let go of the file: DuckDB has one writer, or many readers."""
+    """Connect, and wait for other processes to release the file: DuckDB allows one writer or many readers."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

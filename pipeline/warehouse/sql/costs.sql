@@ -200,7 +200,7 @@ CREATE MACRO stored.note(k, p, about) AS CASE
 END;
 
 -- What exchanges cost by the prices of a table, on their own days or on the day of `as_of`.
--- The counts are made once: what is only named would be worked out anew wherever it is named.
+-- MATERIALIZED: the counts are worked out once, and not wherever they are named.
 CREATE MACRO stored.computed(rates, as_of, first_call, end_call) AS TABLE
 WITH matched AS MATERIALIZED (
   SELECT

@@ -41,7 +41,7 @@ SELECT
 FROM content
 WHERE kind IN ('tools', 'functions');
 
--- What `--by` can name, as in `report_text.GROUPS`.
+-- What `--by` can name, as in `definition.GROUPS`.
 CREATE MACRO group_key("by", started_at, model, provider, host, run, end_user, key_id, conversation, tools, tier, outcome) AS
   CASE "by"
     WHEN 'day' THEN CAST(CAST(utc(started_at) AS DATE) AS VARCHAR)

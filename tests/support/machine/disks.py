@@ -1,4 +1,4 @@
-"""Disks that fail on purpose: a station whose journal does not take what is written, or takes for ever."""
+"""Disks that fail on purpose: a recorder's files whose journal takes no writes, or takes for ever."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Disk:
 
 
 class FaultyFiles(RecorderFiles):
-    """A station of which the journal lies on such a disk."""
+    """The files of a recorder, with the journal on such a disk."""
 
     def __init__(self, directory: DataDirectory, about: dict[str, str]) -> None:
         super().__init__(directory, about)

@@ -117,7 +117,7 @@ def test_a_fault_that_goes_on_is_one_row(path: Path, writer: JournalWriter) -> N
 
 @pytest.fixture
 def faulty(directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyFiles]:
-    """A station whose disk is full until it is told that it is not."""
+    """The files of a recorder whose disk is full until the test gives it room."""
     monkeypatch.setattr(journal_writer, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(journal_writer, "RETRY_SECONDS", 0.05)
     files = FaultyFiles(directory, ABOUT)

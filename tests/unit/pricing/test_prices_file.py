@@ -79,7 +79,7 @@ def test_the_example_has_a_price_for_each_call_and_for_large_prompts(tmp_path: P
 PRICE = '[[price]]\nhost = "h"\ninput = 1\noutput = 2\n'
 #: What is in the file, and a word that the line has to say.
 WRONG = {
-    "no TOML": ("[[price]\n", "is no TOML"),
+    "not TOML": ("[[price]\n", "is not TOML"),
     "something else": ("[prices]\ninput = 1\n", "'prices'"),
     "one bracket": ("[price]\ninput = 1\n", "two brackets"),
     "an unknown name": (PRICE + "inptu = 1\n", "'inptu'"),

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -259,14 +259,22 @@ def stopping_at(monkeypatch: pytest.MonkeyPatch, step: str, calls_before: int) -
         yield
 
 
+def wait_until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_a_load_that_is_killed_leaves_no_half_of_a_file(directory: DataDirectory) -> None:
     make_journal(directory.root, [MadeUp(content=str(number)) for number in range(300)])
     seal(directory)
-    for delay in (0.15, 0.25, 0.35):
+    for _ in range(3):
+        directory.warehouse.unlink(missing_ok=True)
         process = subprocess.Popen([*TAPELINE, "load", "--data", str(directory.root)], stdout=subprocess.DEVNULL)
-        time.sleep(delay)
+        wait_until(directory.warehouse.exists)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     ids = exchange_ids(directory)
     assert len(ids) == len(set(ids)) == 300
 

@@ -13,7 +13,7 @@ REAL_SERVERS := litellm llama-cpp
 LLAMA_CPP_BUILD := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DLLAVA_BUILD=OFF -DCMAKE_C_FLAGS_RELEASE=-O1 \
   -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/tests/clients/real/llama-cpp.cmake
 
-# Samples have the times of people in UTC. Broken links and anchors are errors.
+# The samples print times in UTC. Broken links and anchors are errors.
 PAGES := README.md $(sort $(wildcard docs/*.md))
 COG := TZ=UTC $(BIN)/cog
 SITE := $(BIN)/sphinx-build -q -W --keep-going -b html -d .sphinx docs site

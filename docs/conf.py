@@ -8,9 +8,13 @@ version = release = installed("tapeline")
 extensions = ["myst_parser"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
-exclude_patterns = []
+
 # `$least` is DuckDB's spelling of a parameter, which the highlighter does not know.
 suppress_warnings = ["misc.highlighting_failure"]
+# Most blocks are commands and their output, not Python.
+highlight_language = "none"
 html_theme = "furo"
 html_title = "Tapeline"
 html_show_copyright = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]

@@ -38,7 +38,7 @@ def command_list() -> str:
 
 
 def _wrapped(paragraph: str) -> str:
-    """Break a sentence as a terminal would; tables and messages of several lines are left alone."""
+    """Break a sentence as a terminal would; leave tables and messages of several lines as they are."""
     is_sentence = paragraph[:1].isalnum() and "  " not in paragraph
     is_long = len(paragraph.partition("\n")[0]) > HELP_WIDTH
     return textwrap.fill(paragraph, HELP_WIDTH) if is_sentence and is_long else paragraph
@@ -73,7 +73,7 @@ def all_commands() -> str:
 
 
 def comparison_example() -> str:
-    """Return what `tapeline diff` prints of two recordings made up for it."""
+    """Return the output of `tapeline diff` for two recordings that are made for it."""
     return _example(make_example, "diff", *EXAMPLE_ARGUMENTS)
 
 
@@ -83,7 +83,7 @@ def gate_example() -> str:
 
 
 def sample(*arguments: str, lines: int | None = None) -> str:
-    """Return what a command prints of a small recording with fixed times."""
+    """Return the output of a command for a small recording with fixed times."""
     return _example(make_sample, *arguments, lines=lines)
 
 
@@ -144,7 +144,7 @@ def _columns(columns: tuple[Column, ...]) -> str:
 
 
 def _own(system: System) -> str:
-    """How a system behaves, then the lines that are marked as its own, grouped by column."""
+    """Return how a system behaves, and the lines that are marked as its own, grouped by column."""
     columns: dict[str, dict[str, list[str]]] = {}
     for line in system.lines:
         if line.is_peculiar:
@@ -172,15 +172,15 @@ def _column(line: Line) -> str:
 
 
 def _label(line: Line) -> tuple[str, str]:
-    """The name of what a line speaks of, without what leads there and what is in it, and the value it is about."""
+    """Return the name of the field that a line describes, without its path, and the value that the line names."""
     value = (line.wanted or "").removeprefix("is ").removeprefix("= ").strip('"')
     if line.homes[0] in USAGE_PATHS:
         return line.path.rpartition(".")[0], value
     if line.place == "error":
         return line.path.partition("[]")[0], value
     path = line.path.removeprefix("messages[].") if line.place == "request" else line.path
-    for way in ("content[].", "choices[].", "message.", "delta."):
-        path = path.removeprefix(way)
+    for parent in ("content[].", "choices[].", "message.", "delta."):
+        path = path.removeprefix(parent)
     return path.partition(".")[0].removesuffix("[]"), value
 
 

@@ -86,7 +86,7 @@ def _place(around: Surroundings, wire: Wire) -> tuple[str | None, Path]:
 async def _rates(
     plan: Plan, around: Surroundings, wire: Wire, sides: tuple[Running, Running], slow: Running
 ) -> list[Figure]:
-    """Exchanges a second, and CPU time; for the middle number of clients also without the fast path."""
+    """Measure exchanges a second and CPU time, for the middle number of clients also without the fast path."""
     figures = []
     for name, events in RESPONSES.items():
         direct = await take_turns(plan.with_turns(plan.turn_seconds, 2), around, wire, events, 16, (None,))
@@ -122,7 +122,7 @@ def _pairs(ours: list[Turn], theirs: list[Turn], figure: str) -> list[tuple[floa
 
 
 async def _delays(plan: Plan, around: Surroundings) -> list[Figure]:
-    """How much later an event arrives than without a proxy, on streams slow enough to leave the proxies idle."""
+    """Measure how much later events arrive than without a proxy, on streams that leave the proxies idle."""
     figures = []
     for wire in plan.chosen(WIRES):
         with both(around, wire) as sides:

@@ -20,20 +20,20 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def provider() -> Iterator[BuiltInProvider]:
-    """The built-in provider over plain HTTP, at its quickest."""
+    """The built-in provider over plain HTTP, without its delays."""
     with BuiltInProvider(pace=0) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate authority (`ca.pem`) and a certificate for localhost by it."""
+    """A folder with a certificate authority (`ca.pem`) and its certificate for localhost."""
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
 def https_provider(authority: Path) -> Iterator[BuiltInProvider]:
-    """The built-in provider over HTTPS; clients and proxies trust it by `authority / "ca.pem"`."""
+    """The built-in provider over HTTPS. Clients and proxies that use it have to trust `authority / "ca.pem"`."""
     context: ssl.SSLContext = server_context(authority)
     with BuiltInProvider(pace=0, ssl_context=context) as running:
         yield running

@@ -7,16 +7,13 @@ differences are the interval. The draws are seeded, so the same pairs always hav
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .result import Estimate
+from .result import BASE, CANDIDATE, SIDES, Estimate
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    Numbers = np.ndarray[Any, np.dtype[np.float64]]
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -51,65 +48,68 @@ _SEED = 20_260_101
 _MOST_DRAWN = 2_000
 
 
-def estimate(columns: Mapping[str, tuple[Numbers, Numbers]]) -> list[Estimate]:
-    """Estimate every statistic of every figure. A pair with an unknown number (NaN) does not count for a figure."""
+def estimate(numbers: pl.DataFrame) -> list[Estimate]:
+    """Estimate every statistic of every figure.
+
+    The frame has one row for each pair, and the columns `base_...` and `candidate_...` for each figure. A pair with an
+    unknown number (null) does not count for that figure.
+    """
     estimates: list[Estimate] = []
-    for name in FIGURES:
-        base, candidate = columns[name]
-        estimates += _estimate(name, base, candidate)
+    for name, figure in FIGURES.items():
+        pairs = numbers.select(**{side: f"{side}_{figure.column}" for side in SIDES}).drop_nulls()
+        if len(pairs):
+            estimates += _estimate(name, pairs)
     return estimates
 
 
-def _estimate(name: str, base: Numbers, candidate: Numbers) -> list[Estimate]:
-    import numpy as np
-
-    is_known = ~(np.isnan(base) | np.isnan(candidate))
-    base, candidate = base[is_known], candidate[is_known]
-    if not len(base):
-        return []
+def _estimate(name: str, pairs: pl.DataFrame) -> list[Estimate]:
+    values = {side: pairs.select(**_statistics(side)).row(0, named=True) for side in SIDES}
+    intervals = _intervals(pairs)
     return [
         Estimate(
             name,
             statistic,
-            len(base),
-            float(_statistic(statistic)(base)),
-            float(_statistic(statistic)(candidate)),
-            *(_interval(statistic, base, candidate) if len(base) >= fewest else (None, None)),
+            len(pairs),
+            values[BASE][statistic],
+            values[CANDIDATE][statistic],
+            *(intervals[statistic] if len(pairs) >= fewest else (None, None)),
         )
         for statistic, fewest in STATISTICS.items()
     ]
 
 
-def _interval(statistic: str, base: Numbers, candidate: Numbers) -> tuple[float, float]:
-    """Return the ends of the interval for the difference between candidate and base."""
-    import numpy as np
+def _intervals(pairs: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return the ends of the interval for the difference between candidate and base, by statistic."""
+    import polars as pl
 
-    of = _statistic(statistic)
-
-    def gap(base: Numbers, candidate: Numbers, axis: int = -1) -> Any:
-        return of(candidate, axis=axis) - of(base, axis=axis)
-
-    drawn_base, drawn_candidate = base, candidate
-    if len(base) > _MOST_DRAWN:
-        members = np.random.default_rng(_SEED).choice(len(base), _MOST_DRAWN, replace=False)
-        drawn_base, drawn_candidate = base[members], candidate[members]
-    members = np.random.default_rng(_SEED).integers(0, len(drawn_base), (_DRAWS, len(drawn_base)))
-    draws = gap(drawn_base[members], drawn_candidate[members])
-    share = len(drawn_base) / len(base)
-    scale = math.sqrt(share) / (share if statistic == "sum" else 1)
-    deviations = (draws - gap(drawn_base, drawn_candidate)) * scale
-    low, high = np.quantile(deviations, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    middle = float(gap(base, candidate))
-    return middle + float(low), middle + float(high)
+    sample = pairs.sample(min(len(pairs), _MOST_DRAWN), seed=_SEED)
+    size = len(sample)
+    drawn = sample.sample(size * _DRAWS, with_replacement=True, seed=_SEED)
+    draws = drawn.group_by(pl.int_range(size * _DRAWS) // size).agg(**_gaps())
+    middles, sample_middles = pairs.select(**_gaps()).row(0, named=True), sample.select(**_gaps()).row(0, named=True)
+    share = size / len(pairs)
+    intervals = {}
+    for statistic, middle in middles.items():
+        scale = math.sqrt(share) / (share if statistic == "sum" else 1)
+        ends = (draws[statistic].quantile(end, "linear") for end in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+        low, high = (middle + ((end or 0.0) - sample_middles[statistic]) * scale for end in ends)
+        intervals[statistic] = (low, high)
+    return intervals
 
 
-def _statistic(name: str) -> Callable[..., Any]:
-    import numpy as np
+def _gaps() -> dict[str, pl.Expr]:
+    """Return the difference between candidate and base, by statistic."""
+    base, candidate = _statistics(BASE), _statistics(CANDIDATE)
+    return {name: candidate[name] - base[name] for name in STATISTICS}
 
-    statistics: dict[str, Callable[..., Any]] = {
-        "p50": lambda numbers, axis=-1: np.quantile(numbers, 0.5, axis=axis),
-        "p95": lambda numbers, axis=-1: np.quantile(numbers, 0.95, axis=axis),
-        "mean": np.mean,
-        "sum": np.sum,
+
+def _statistics(side: str) -> dict[str, pl.Expr]:
+    import polars as pl
+
+    numbers = pl.col(side)
+    return {
+        "p50": numbers.quantile(0.50, "linear"),
+        "p95": numbers.quantile(0.95, "linear"),
+        "mean": numbers.mean(),
+        "sum": numbers.sum(),
     }
-    return statistics[name]

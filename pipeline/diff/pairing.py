@@ -5,7 +5,7 @@ Only texts and arguments that differ leave the database, in batches; `compare` d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,11 +15,10 @@ from ..warehouse.query import Filters, Prices, coverage, showing
 from ..warehouse.sql_files import sql_statements
 from ..wire.json_text import loads
 from .compare import MOST_OWN
-from .figures import FIGURES
 from .result import Pair, Texts, Unpaired
 
 if TYPE_CHECKING:
-    from .figures import Numbers
+    import polars as pl
 
 #: The values of `--match` that are not the name of a column, and the columns they stand for; `LAST_USER` has none.
 MATCHES = {"request": "request_fingerprint", "messages": "messages_fingerprint"}
@@ -75,15 +74,11 @@ class Pairing:
         """Yield pair, key, choice, kind, whether BASE also has the candidate's text, base's text, candidate's text."""
         return self._rows("texts_that_differ")
 
-    def figures(self) -> Mapping[str, tuple[Numbers, Numbers]]:
-        """Return the numbers of both sides for each figure, in the order of the pairs; NaN for an unknown number."""
-        import numpy as np
+    def figures(self) -> pl.DataFrame:
+        """Return the numbers of both sides for each figure, one row a pair, in the order of the pairs."""
+        import polars as pl
 
-        columns = self._run("figures").fetchnumpy()
-        known = {name: np.ma.filled(column.astype(float), np.nan) for name, column in columns.items()}
-        return {
-            name: (known[f"base_{spec.column}"], known[f"candidate_{spec.column}"]) for name, spec in FIGURES.items()
-        }
+        return pl.DataFrame(self._connection.sql(self._sql["figures"])).cast(pl.Float64)
 
     def prompts(self, pairs: list[int]) -> dict[int, str | None]:
         """Return the text of the last message of the user, by pair."""

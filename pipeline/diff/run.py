@@ -11,15 +11,14 @@ import duckdb
 from ..errors import UsageError
 from ..warehouse.query import FILTERS, STORED_PRICES, Filters, Prices, read_time
 from .compare import Spread, compare_calls, compare_texts, judge, measure_spread
-from .figures import estimate
+from .figures import FIGURES, estimate
 from .pairing import Pairing
 from .result import BASE, CANDIDATE, MEASURED_KINDS, Difference, How, Pair, Result, Shown, Side
 from .rules import Rule, judge_rules
 
 if TYPE_CHECKING:
-    from .figures import Numbers
+    import polars as pl
 
-Figures = Mapping[str, "tuple[Numbers, Numbers]"]
 # The number that stands for a whole response where a choice has its index.
 _WHOLE_RESPONSE = -1
 
@@ -90,7 +89,7 @@ def _calls_other_tools(pair: Pair, choice: int | None) -> bool:
     return any(difference.kind == "tool_names" and difference.choice == choice for difference in pair.differences)
 
 
-def _shown(pairing: Pairing, pairs: list[Pair], figures: Figures) -> list[Shown]:
+def _shown(pairing: Pairing, pairs: list[Pair], figures: pl.DataFrame) -> list[Shown]:
     numbers = [pair.number for pair in pairs]
     prompts, texts = pairing.prompts(numbers), pairing.texts(numbers)
     return [
@@ -98,14 +97,9 @@ def _shown(pairing: Pairing, pairs: list[Pair], figures: Figures) -> list[Shown]
     ]
 
 
-def _figures_of(number: int, figures: Figures) -> dict[str, tuple[float | None, float | None]]:
-    return {
-        name: (_known(base[number - 1]), _known(candidate[number - 1])) for name, (base, candidate) in figures.items()
-    }
-
-
-def _known(number: Any) -> float | None:
-    return None if number != number else float(number)
+def _figures_of(number: int, figures: pl.DataFrame) -> dict[str, tuple[float | None, float | None]]:
+    row = figures.row(number - 1, named=True)
+    return {name: (row[f"base_{figure.column}"], row[f"candidate_{figure.column}"]) for name, figure in FIGURES.items()}
 
 
 def _choice(choice: int) -> int | None:

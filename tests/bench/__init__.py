@@ -1,1 +1,1 @@
-"""Measurements side by side: each figure is a ratio of two things that ran by turns in the same minute."""
+"""Measurements side by side: each ratio compares two programs that ran in turns within the same minute."""

@@ -1,7 +1,7 @@
-"""`make bench`: what recording, storing and asking cost, each figure beside its goal.
+"""`make bench`: the cost of recording, storing and querying, each figure beside its goal.
 
 `python -m tests.bench [--quick] [--rows N] [PART...]` runs some parts. The table goes to stdout, `bench.json` and
-`bench.md` to `.bench/`; what is found on the way goes to stderr.
+`bench.md` (the table of docs/benchmarks.md) to `.bench/`. Each figure goes to stderr as soon as it is measured.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ PARTS: dict[str, Callable[[plan.Plan, Path], list[Figure]]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Measure the parts of these names, or all."""
+    """Measure the named parts, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure what Tapeline costs.")
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--quick", action="store_true", help="a glimpse of everything, in a minute and a half")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="exchanges that reports run on")
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; without one, all")
+    parser.add_argument("--quick", action="store_true", help="a sample of everything, in two minutes")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="exchanges in the dataset for reports")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     with_peers = proxies.are_peers_there()
-    what = plan.quick(with_peers=with_peers) if chosen.quick else plan.whole(with_peers=with_peers, rows=chosen.rows)
+    amount = plan.quick(with_peers=with_peers) if chosen.quick else plan.whole(with_peers=with_peers, rows=chosen.rows)
     figures: list[Figure] = []
     began = time.monotonic()
     for name in chosen.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
             sys.stderr.write(f"\n{name}, after {time.monotonic() - began:.0f} s\n")
-            figures += PARTS[name](what, Path(folder))
+            figures += PARTS[name](amount, Path(folder))
     figures += storing.keeping_up(capture.highest_rates(figures), figures)
     print(as_table(figures))  # noqa: T201
     machine = _machine()
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _machine() -> str:
-    """What it was measured on."""
+    """Describe the machine and the versions."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     processor = found.group(1) if found else platform.processor() or platform.machine()

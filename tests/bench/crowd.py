@@ -1,11 +1,11 @@
-"""Many clients at once and the provider that they ask, in one event loop that does as little as can be done.
+"""Many clients at once and their provider, in one event loop that does as little work as possible.
 
-The provider sends an event when its client has the one before, so that each event passes a proxy alone, however quick
-or slow the proxy is: what is measured is the same work on both sides. With a pace it sends by the clock instead. Both
-ends share this process, and with it one clock and the knowledge of what was sent: a delay is what lies between.
+The provider sends an event after its client has received the one before, so that each event passes the proxy alone,
+however fast the proxy is: all proxies get the same work. With a pace the provider sends by the clock instead. Both
+ends share this process and its clock, so the delay of an event is the difference of two times.
 
-Several crowds run side by side, one a proxy under test. Only those whose turn it is go on; the others hold their
-streams open and cost nothing.
+Several crowds exist at once, one for each proxy under test. Only the crowd that has its turn works; the others keep
+their streams open and cost nothing.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ COMPLETION = json.dumps(
 
 
 @dataclass
-class Answer:
-    """One answer while it passes."""
+class Exchange:
+    """One request and its response while they pass."""
 
     crowd: Crowd
-    #: Events that it has; none for an answer that comes as a whole.
+    #: The number of events of the response; 0 if it is not streamed.
     events: int
-    asked_at: float
-    #: Called by its client's end with what has come, and by the provider's.
+    requested_at: float
+    #: Sends bytes of the response, and whether they are the last; set by the provider.
     send: Callable[[bytes, bool], None] | None = None
     sent: int = 0
     received: int = 0
@@ -70,28 +70,28 @@ class Answer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the client has all events, and the `[DONE]` after the last."""
+        """Whether the client has received all events, and the `[DONE]` after the last."""
         return self.received == self.events + 1
 
-    def begin(self, send: Callable[[bytes, bool], None]) -> None:
-        """The provider has the request whole."""
+    def respond(self, send: Callable[[bytes, bool], None]) -> None:
+        """Start the response; the provider has the whole request."""
         self.send = send
         if not self.events:
             send(COMPLETION, True)
         else:
             self._send_next()
 
-    def take(self, count: int) -> None:
-        """The client has so many events more."""
+    def receive(self, count: int) -> None:
+        """Note that the client has received so many more events."""
         crowd, now = self.crowd, time.perf_counter()
         if self.received == 0 and count:
-            crowd.first_delays.append(now - self.asked_at)
+            crowd.first_delays.append(now - self.requested_at)
         if crowd.pace is not None:
             crowd.delays += [now - sent_at for sent_at in self.sent_at[self.received : self.received + count]]
         self.received += count
         crowd.passed += count
         if crowd.pace is None and self.sent == self.received < self.events:
-            crowd.go_on(self._send_next)
+            crowd.do_in_turn(self._send_next)
 
     def _send_next(self) -> None:
         assert self.send is not None
@@ -101,12 +101,12 @@ class Answer:
         if crowd.pace is not None:
             self.sent_at.append(time.perf_counter())
             if not is_last:
-                crowd.loop.call_later(crowd.pace, crowd.go_on, self._send_next)
+                crowd.loop.call_later(crowd.pace, crowd.do_in_turn, self._send_next)
         self.send(LAST_EVENT if is_last else EVENTS[self.sent % len(EVENTS)], is_last)
 
 
 class EventCounter:
-    """Counts the ends of events in bytes that may be cut anywhere."""
+    """Counts the ends of events in bytes that may be split anywhere."""
 
     def __init__(self) -> None:
         self._ends_in_newline = False
@@ -118,27 +118,27 @@ class EventCounter:
 
 
 class Crowd:
-    """So many clients that ask again as soon as they have an answer, while it is their turn."""
+    """Clients that send the next request as soon as they have a response, while it is their turn."""
 
-    def __init__(self, answers: dict[int, Answer], clients: int, events: int, pace: float | None = None) -> None:
+    def __init__(self, exchanges: dict[int, Exchange], clients: int, events: int, pace: float | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.events = events
         self.pace = pace
-        #: Events that have come, and answers that have come whole.
+        #: Events that have arrived (of responses without streaming, one each), and exchanges that have ended.
         self.passed = 0
         self.ended = 0
         self.delays: list[float] = []
         self.first_delays: list[float] = []
-        #: What went wrong with an answer, if anything did.
+        #: The first thing that went wrong with an exchange.
         self.failure: str | None = None
-        self._answers = answers
+        self._exchanges = exchanges
         self._clients = clients
         self._is_on = False
         self._waiting: list[Callable[[], None]] = []
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether something has still to come before all clients wait for their turn."""
+    def is_busy(self) -> bool:
+        """Whether some clients do not wait for their turn yet."""
         return len(self._waiting) < self._clients
 
     def forget_delays(self) -> None:
@@ -151,30 +151,33 @@ class Crowd:
             for step in waiting:
                 step()
 
-    def go_on(self, step: Callable[[], None]) -> None:
-        """Do it now, or when it is this crowd's turn again."""
+    def do_in_turn(self, step: Callable[[], None]) -> None:
+        """Do a step now, or when this crowd has its turn again."""
         if self._is_on:
             step()
         else:
             self._waiting.append(step)
 
-    def ask(self, first_events: int | None = None) -> tuple[Answer, bytes]:
-        """A new question; of the first ones the answers differ in length, so that clients get out of step."""
-        # Numbers are never used again: what a proxy still holds of an earlier crowd finds its own answer.
-        number = len(self._answers)
+    def new_exchange(self, first_events: int | None = None) -> tuple[Exchange, bytes]:
+        """Return an exchange and the body of its request.
+
+        `first_events` makes a client's first response shorter or longer, so that the clients get out of step.
+        """
+        # No number is used twice, so that bytes a proxy still holds of an earlier crowd belong to their own exchange.
+        number = len(self._exchanges)
         events = first_events if first_events is not None and self.events else self.events
-        answer = self._answers[number] = Answer(self, events, time.perf_counter())
-        return answer, question(number, streamed=bool(events))
+        exchange = self._exchanges[number] = Exchange(self, events, time.perf_counter())
+        return exchange, request_body(number, streamed=bool(events))
 
-    def end(self, answer: Answer, *, whole: bool, why: str = "it did not come whole") -> None:
-        """An answer's end has come."""
+    def end(self, *, is_whole: bool) -> None:
+        """Note that an exchange has ended."""
         self.ended += 1
-        if not whole:
-            self.failure = self.failure or why
+        if not is_whole:
+            self.failure = self.failure or "a response was not whole"
 
 
-def question(number: int, *, streamed: bool) -> bytes:
-    """The body of question `number`: always as long."""
+def request_body(number: int, *, streamed: bool) -> bytes:
+    """Return the body of request `number`; all have the same length."""
     text = f"{_MARK.decode()}{number:0{_DIGITS}} What follows from what was said before, and what does not?"
     system = "You answer in one short paragraph, without lists, and say what you do not know."
     body = {
@@ -185,14 +188,14 @@ def question(number: int, *, streamed: bool) -> bytes:
     return json.dumps(body | ({"stream": True} if streamed else {})).encode()
 
 
-def number_of(body: bytes | bytearray) -> int:
-    """Which question it is."""
+def request_number(body: bytes | bytearray) -> int:
+    """Read the number of a request from its body."""
     start = body.index(_MARK) + 1
     return int(body[start : start + _DIGITS])
 
 
 def request_head(host: str, length: int) -> bytes:
-    """The head of an HTTP/1.1 request, as an SDK writes it."""
+    """Return the head of an HTTP/1.1 request, as an SDK writes it."""
     return (
         f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
         "User-Agent: OpenAI/Python 3.0.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Runtime: CPython\r\n"

@@ -1,7 +1,7 @@
-"""`python -m tests.bench.diff [PAIRS]`: how long a comparison takes, on recordings made up for it.
+"""`python -m tests.bench.diff [PAIRS]`: how long a comparison takes, on generated recordings.
 
-Half of the candidate's texts differ from BASE's in a tenth of their 150 words; one question in ten is asked twice.
-Loading is measured apart, since it is done once.
+Half of the candidate's texts differ from BASE's in a tenth of their 150 words; one request in ten occurs twice.
+Loading is measured apart, because it is done once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tapeline.pipeline.warehouse.engines.duckdb import DUCKDB_TYPES
 
 WORDS = 150
 RULES = "any,text>0.5,p95_ttft>20%,unpaired>5%"
-FORMS = ("table", "json", "markdown", "html", "junit")
+FORMATS = ("table", "json", "markdown", "html", "junit")
 _EXCHANGES = """
 COPY (
   SELECT
@@ -57,7 +57,7 @@ COPY (
 
 
 def main() -> None:
-    """Print how long loading and comparing took, and the memory that it took."""
+    """Print how long loading, comparing and formatting took, and the peak memory."""
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as folder:
         directory = DataDirectory(Path(folder) / "data")
@@ -69,10 +69,10 @@ def main() -> None:
             began, began_cpu = time.perf_counter(), time.process_time()
             result = compare(connection, Comparison("base", "candidate", rules=tuple(read_rules(RULES))))
             comparing, comparing_cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    forms = {name: timed(lambda name=name: format_result(name, result)) for name in FORMS}
+    formats = {name: timed(lambda name=name: format_result(name, result)) for name in FORMATS}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(  # noqa: T201
-        f"{', '.join(f'{name} {seconds:.1f} s' for name, seconds in forms.items())}\n"
+        f"{', '.join(f'{name} {seconds:.1f} s' for name, seconds in formats.items())}\n"
         f"{len(result.pairs):,} pairs, {len(result.changed):,} changed: "
         f"loaded in {loading:.1f} s, compared in {comparing:.1f} s ({comparing_cpu:.1f} s of CPU), "
         f"at most {memory:,.0f} MiB"
@@ -80,13 +80,13 @@ def main() -> None:
 
 
 def load(directory: DataDirectory) -> None:
-    """Load all of it, or fail."""
+    """Load the dataset; fails on a problem."""
     loaded = database.load(directory)
     assert not loaded.problems, loaded.problems
 
 
 def make_recording(directory: DataDirectory, run: str, pairs: int) -> None:
-    """A day of a dataset, written at once."""
+    """Write one day of a dataset."""
     folder = directory.dataset("exchanges") / "date=2026-11-21"
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"run": run, "pairs": pairs, "words": WORDS, "changed": run == "candidate"}

@@ -1,4 +1,4 @@
-"""What the bench found: one figure a row, with its goal; as a table for the terminal, as Markdown and as JSON."""
+"""The figures that the bench measures, with their goals; as a table for the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured: ours, theirs (or the limit), and the ratio of both in each pair.
+    """One measured figure: ours, theirs (or a limit), and their ratio.
 
-    `ratio` has the median of the pairs; `least` and `most` are its extremes. A goal is on the ratio, or on ours where
-    nothing is compared.
+    `ratio` is the median of the ratios of all pairs, `least` and `most` are the extremes. The goal is one for the
+    ratio, or for `ours` if it is compared with nothing.
     """
 
     part: str
@@ -45,7 +45,7 @@ HEADINGS = ["what", "ours", "theirs", "against", "ratio: median (min to max)", "
 
 
 def of_pairs(part: str, what: str, pairs: list[tuple[float, float]], unit: str, against: str, goal: str = "") -> Figure:
-    """The figure of alternating pairs (ours, theirs)."""
+    """Make a figure from alternating measurements (ours, theirs)."""
     ratios = sorted(ours / theirs for ours, theirs in pairs if theirs)
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratio = statistics.median(ratios) if ratios else None
@@ -55,18 +55,18 @@ def of_pairs(part: str, what: str, pairs: list[tuple[float, float]], unit: str, 
 
 
 def of_one(part: str, what: str, ours: float, unit: str, goal: str = "") -> Figure:
-    """A figure that is compared with its goal alone."""
+    """Make a figure that is compared only with its goal."""
     return Figure(part, what, ours, unit, goal=goal, is_met=meets(ours, goal))
 
 
 def of_sizes(part: str, what: str, ours: float, theirs: float, unit: str, against: str, goal: str = "") -> Figure:
-    """A figure that does not vary from one time to the next, such as a size."""
+    """Make a figure that does not vary between measurements, such as a size."""
     ratio = ours / theirs
     return Figure(part, what, ours, unit, theirs, against, ratio, goal=goal, is_met=meets(ratio, goal))
 
 
 def meets(value: float, goal: str) -> bool | None:
-    """Whether a value keeps to a goal such as `<= 1.2`; None without one."""
+    """Check a value against a goal such as `<= 1.2`; None without a goal."""
     if not goal:
         return None
     sign, _, bound = goal.partition(" ")
@@ -74,7 +74,7 @@ def meets(value: float, goal: str) -> bool | None:
 
 
 def as_table(figures: list[Figure]) -> str:
-    """For a terminal."""
+    """Return the figures as a table for a terminal."""
     lines = []
     for part in dict.fromkeys(figure.part for figure in figures):
         rows = [HEADINGS, *(figure.cells() for figure in figures if figure.part == part)]
@@ -88,10 +88,10 @@ def as_table(figures: list[Figure]) -> str:
 
 
 def as_markdown(figures: list[Figure], machine: str) -> str:
-    """Return the figures as Markdown tables, for docs/benchmarks.md."""
+    """Return the figures as Markdown: the text under "The latest full table" in docs/benchmarks.md."""
     lines = [machine]
     for part in dict.fromkeys(figure.part for figure in figures):
-        lines += ["", f"**{part}**", "", f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
+        lines += ["", f"### {part}", "", f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
         lines += [f"| {' | '.join(figure.cells())} |" for figure in figures if figure.part == part]
     return "\n".join(lines) + "\n"
 

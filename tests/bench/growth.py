@@ -1,7 +1,7 @@
-"""What each step costs where there is 1, 10 and 100 times as much: of what is new, of what is there, of what is open.
+"""How the cost of each step grows when there are 10 and 100 times as many exchanges or open streams.
 
-A step may cost as much as it must touch: sealing and reports so much an exchange, a load what is new, and the
-recorder's memory what is open at once.
+A step may cost in proportion to what it has to touch: sealing and reports to their exchanges, a load to the new
+exchanges, the recorder's memory to the streams that are open at once.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from tapeline.pipeline.sealing.seal import seal
 from tapeline.pipeline.warehouse import database
 from tapeline.pipeline.warehouse.query import Filters
 from tests.bench import made, storing
-from tests.bench.capture import BARE, HTTP, Surroundings, both
+from tests.bench.capture import BARE, both
 from tests.bench.crowd import Crowd
 from tests.bench.figures import Figure, of_sizes
 from tests.bench.plan import Plan
 from tests.bench.proxies import Running
+from tests.bench.surroundings import HTTP, Surroundings
 
 _PART = "Growth"
 REPORT = "overview"
-#: Exchanges, and streams, that stand for 1.
+#: The exchanges and streams to which the factors apply.
 JOURNAL_ROWS = 100
 STREAMS = 4
 _OPEN_SECONDS = 30.0
 _EVENTS = 10
-# Longer than any of it lasts: after its first event a stream stands.
+# Longer than the measurement: a stream sends nothing after its first event.
 _STANDING_SECONDS = 600.0
 _REPEATS = 3
 
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
-    """All figures of this part."""
-    figures = [*_sealing(plan, folder), *_loading_and_asking(plan, folder), *asyncio.run(_open_streams(plan, folder))]
-    for figure in figures:
-        plan.say(figure)
+    """Measure all figures of this part."""
+    figures = [*_sealing(plan, folder), *_loading_and_reports(plan, folder), *asyncio.run(_open_streams(plan, folder))]
+    plan.show(*figures)
     return figures
 
 
 def _sealing(plan: Plan, folder: Path) -> list[Figure]:
-    """CPU time for each exchange of a journal, files and all."""
+    """Measure the CPU time to seal an exchange, with the writing of files."""
     costs: dict[int, float] = {}
     for times in plan.times:
         count = JOURNAL_ROWS * times
@@ -60,8 +60,8 @@ def _sealing(plan: Plan, folder: Path) -> list[Figure]:
     return _beside_the_first(costs, "sealing of {:,}, an exchange", "the same of {:,}")
 
 
-def _loading_and_asking(plan: Plan, folder: Path) -> list[Figure]:
-    """Time to load one more day, and of a report on all for each row."""
+def _loading_and_reports(plan: Plan, folder: Path) -> list[Figure]:
+    """Measure the time to load one more day, and the time of a report for each row."""
     day_rows = plan.rows // 200
     report = next(report for report in all_reports() if report.name == REPORT)
     loads: dict[int, float] = {}
@@ -72,8 +72,8 @@ def _loading_and_asking(plan: Plan, folder: Path) -> list[Figure]:
         made.make(data, rows, with_content=False, days=min(times, 25))
         database.load(data)
         with database.querying(data) as connection:
-            asked = partial(run_report, connection, report, Filters())
-            reports[rows] = sorted(_timed(asked) for _ in range(_REPEATS))[0] * 1000 / rows
+            run = partial(run_report, connection, report, Filters())
+            reports[rows] = sorted(_timed(run) for _ in range(_REPEATS))[0] * 1000 / rows
         seconds = []
         for more in range(_REPEATS):
             made.make(data, day_rows, with_content=False, first_day=made.FIRST_DAY + timedelta(days=40 + more), days=1)
@@ -87,7 +87,7 @@ def _loading_and_asking(plan: Plan, folder: Path) -> list[Figure]:
 
 
 async def _open_streams(plan: Plan, folder: Path) -> list[Figure]:
-    """The recorder's memory, beside bare mitmproxy's, while so many streams stand open."""
+    """Measure the recorder's memory beside bare mitmproxy's, while so many streams are open."""
     figures = []
     async with Surroundings(folder).serving() as around:
         with both(around, HTTP) as sides:
@@ -99,8 +99,8 @@ async def _open_streams(plan: Plan, folder: Path) -> list[Figure]:
 
 
 async def _memory_with(around: Surroundings, side: Running, count: int) -> float:
-    """In MiB, when each of so many streams has had its first event."""
-    crowd = Crowd(around.answers, count, _EVENTS, _STANDING_SECONDS)
+    """Return the memory in MiB when each of so many streams has had its first event."""
+    crowd = Crowd(around.exchanges, count, _EVENTS, _STANDING_SECONDS)
     with ExitStack() as stack:
         for transport in await around.crowd(side, HTTP, count, crowd):
             stack.callback(transport.abort)
@@ -118,7 +118,7 @@ def _timed(action: Callable[[], object], clock: Callable[[], float] = time.perf_
 
 
 def _beside_the_first(costs: dict[int, float], what: str, against: str, goal: str = "<= 1.2") -> list[Figure]:
-    """Milliseconds for each count, beside what they are for the least."""
+    """Make figures of the milliseconds for each count, against those for the first count."""
     first, base = next(iter(costs.items()))
     return [
         of_sizes(_PART, what.format(count), cost, base, "ms", against.format(first), goal)

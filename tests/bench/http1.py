@@ -1,11 +1,11 @@
-"""Both ends of HTTP/1.1 for a crowd: they read no more of a message than its end, and write what was made before."""
+"""The provider and the clients over HTTP/1.1. They look only for the ends of messages, and write prepared bytes."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import cast
 
-from tests.bench.crowd import COMPLETION, Answer, Crowd, EventCounter, number_of, request_head
+from tests.bench.crowd import COMPLETION, Crowd, EventCounter, Exchange, request_head, request_number
 
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
@@ -23,10 +23,10 @@ class Provider(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, answers: dict[int, Answer]) -> None:
-        self._answers = answers
+    def __init__(self, exchanges: dict[int, Exchange]) -> None:
+        self._exchanges = exchanges
         self._buffer = bytearray()
-        self._is_begun = False
+        self._has_started = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -39,7 +39,7 @@ class Provider(asyncio.Protocol):
             return
         head = bytes(buffer[:body_at]).lower()
         if not head.startswith(b"post "):
-            self.transport.close()  # a proxy that looks whether the provider lives
+            self.transport.close()  # a proxy checks whether the provider is alive
             return
         if b"transfer-encoding: chunked" in head:
             if not buffer.endswith(_END):
@@ -48,14 +48,14 @@ class Provider(asyncio.Protocol):
             length_at = head.index(b"content-length:") + 15
             if len(buffer) < body_at + int(head[length_at : head.index(b"\r", length_at)]):
                 return
-        answer = self._answers[number_of(buffer[body_at:])]
+        exchange = self._exchanges[request_number(buffer[body_at:])]
         buffer.clear()
-        self._is_begun = False
-        answer.begin(self._send if answer.events else self._send_whole)
+        self._has_started = False
+        exchange.respond(self._send if exchange.events else self._send_whole)
 
     def _send(self, data: bytes, is_last: bool) -> None:
-        head = b"" if self._is_begun else _STREAM_HEAD
-        self._is_begun = True
+        head = b"" if self._has_started else _STREAM_HEAD
+        self._has_started = True
         self.transport.write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, _END if is_last else b""))
 
     def _send_whole(self, data: bytes, _is_last: bool) -> None:
@@ -63,7 +63,7 @@ class Provider(asyncio.Protocol):
 
 
 class Client(asyncio.Protocol):
-    """A client of the crowd: one connection, one question after the other."""
+    """A client of the crowd: one connection, one request after the other."""
 
     transport: asyncio.Transport
 
@@ -71,7 +71,7 @@ class Client(asyncio.Protocol):
         self._crowd = crowd
         self._host = host
         self._first_events: int | None = first_events
-        self._answer: Answer | None = None
+        self._exchange: Exchange | None = None
         self._counter = EventCounter()
         self._tail = b""
         self._size = 0
@@ -79,33 +79,33 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._crowd.go_on(self._ask)
+        self._crowd.do_in_turn(self._request)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        if self._answer is not None and not self.transport.is_closing():
+        if self._exchange is not None and not self.transport.is_closing():
             self._crowd.failure = self._crowd.failure or "a connection was lost"
 
     def data_received(self, data: bytes) -> None:
-        answer = self._answer
-        if answer is None:
+        exchange = self._exchange
+        if exchange is None:
             return
         if not self._size and not data.startswith(b"HTTP/1.1 200"):
-            self._crowd.failure = f"not answered: {data[:200]!r}"
+            self._crowd.failure = f"refused: {data[:200]!r}"
             return
-        if answer.events:
-            self._take_of_stream(answer, data)
+        if exchange.events:
+            self._read_stream(exchange, data)
         else:
-            self._take_of_whole(answer, data)
+            self._read_whole(data)
 
-    def _take_of_stream(self, answer: Answer, data: bytes) -> None:
+    def _read_stream(self, exchange: Exchange, data: bytes) -> None:
         self._size += len(data)
         if events := self._counter.count(data):
-            answer.take(events)
+            exchange.receive(events)
         self._tail = (self._tail + data)[-len(_END) :]
         if self._tail == _END:
-            self._end(answer, whole=answer.is_whole)
+            self._end(is_whole=exchange.is_whole)
 
-    def _take_of_whole(self, answer: Answer, data: bytes) -> None:
+    def _read_whole(self, data: bytes) -> None:
         if not self._size:
             body_at = data.index(b"\r\n\r\n") + 4
             length_at = data.lower().index(b"content-length:") + 15
@@ -113,15 +113,14 @@ class Client(asyncio.Protocol):
         self._size += len(data)
         if self._size >= self._length:
             self._crowd.passed += 1
-            self._end(answer, whole=self._size == self._length)
+            self._end(is_whole=self._size == self._length)
 
-    def _end(self, answer: Answer, *, whole: bool) -> None:
-        self._answer, self._tail, self._size = None, b"", 0
-        self._crowd.end(answer, whole=whole)
-        self._crowd.go_on(self._ask)
+    def _end(self, *, is_whole: bool) -> None:
+        self._exchange, self._tail, self._size = None, b"", 0
+        self._crowd.end(is_whole=is_whole)
+        self._crowd.do_in_turn(self._request)
 
-    def _ask(self) -> None:
-        answer, body = self._crowd.ask(self._first_events)
+    def _request(self) -> None:
+        self._exchange, body = self._crowd.new_exchange(self._first_events)
         self._first_events = None
-        self._answer = answer
         self.transport.write(request_head(self._host, len(body)) + body)

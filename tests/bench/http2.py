@@ -1,7 +1,7 @@
-"""Both ends of HTTP/2 for a crowd, for a fraction of what a whole implementation costs.
+"""The provider and the clients over HTTP/2, for a fraction of the cost of a complete implementation.
 
-Frames are read by their heads alone; header blocks are written without compression and never read. Windows are opened
-as wide as they go at the start, so that nobody waits for them.
+They read frames by their heads alone, write header blocks without compression and never read them. They open all
+windows fully at the start, so that no side waits for one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
-from tests.bench.crowd import COMPLETION, Answer, Crowd, EventCounter, number_of
+from tests.bench.crowd import COMPLETION, Crowd, EventCounter, Exchange, request_number
 from tests.support.clients.wire import PATH
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -29,7 +29,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def headers(first: bytes, named: dict[str, str]) -> bytes:
-    """A header block: fields of the static table, then the others as literals."""
+    """Return a header block: fields of the static table, then the others as literals."""
     fields = (b"\x00%c%b%c%b" % (len(name), name.encode(), len(text), text.encode()) for name, text in named.items())
     return first + b"".join(fields)
 
@@ -37,15 +37,15 @@ def headers(first: bytes, named: dict[str, str]) -> bytes:
 _OPENING = frame(
     _SETTINGS, 0, 0, struct.pack(">HIHI", _INITIAL_WINDOW_SIZE, _WIDEST, _MAX_CONCURRENT_STREAMS, 1000)
 ) + frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WIDEST - 65535))
-_ABOUT_ANSWER = {"openai-processing-ms": "120", "x-request-id": "req_0123456789abcdef"}
-_STREAM_HEAD = headers(_STATUS_200, {"content-type": "text/event-stream; charset=utf-8", **_ABOUT_ANSWER})
+_RESPONSE_HEADERS = {"openai-processing-ms": "120", "x-request-id": "req_0123456789abcdef"}
+_STREAM_HEAD = headers(_STATUS_200, {"content-type": "text/event-stream; charset=utf-8", **_RESPONSE_HEADERS})
 _WHOLE_HEAD = headers(
-    _STATUS_200, {"content-type": "application/json", "content-length": str(len(COMPLETION)), **_ABOUT_ANSWER}
+    _STATUS_200, {"content-type": "application/json", "content-length": str(len(COMPLETION)), **_RESPONSE_HEADERS}
 )
 
 
 class _Connection(asyncio.Protocol):
-    """Takes frames apart, and answers those that have to be."""
+    """Splits what arrives into frames, and acknowledges those that require it."""
 
     transport: asyncio.Transport
 
@@ -71,7 +71,7 @@ class _Connection(asyncio.Protocol):
         raise NotImplementedError
 
     def failed(self, why: str) -> None:
-        """The other end gave a stream up."""
+        """Handle a stream that the other end gave up."""
 
     def _frames(self) -> Iterator[tuple[int, int, int, bytes]]:
         buffer, start = self._buffer, 0
@@ -88,9 +88,9 @@ class _Connection(asyncio.Protocol):
 class Provider(_Connection):
     """A connection to the provider."""
 
-    def __init__(self, answers: dict[int, Answer]) -> None:
+    def __init__(self, exchanges: dict[int, Exchange]) -> None:
         super().__init__()
-        self._answers = answers
+        self._exchanges = exchanges
         self._bodies: dict[int, bytes] = {}
         self._is_opened = False
 
@@ -111,9 +111,9 @@ class Provider(_Connection):
         body = self._bodies[stream] = self._bodies.get(stream, b"") + data
         if is_last:
             del self._bodies[stream]
-            answer = self._answers[number_of(body)]
-            head = frame(_HEADERS, _END_HEADERS, stream, _STREAM_HEAD if answer.events else _WHOLE_HEAD)
-            answer.begin(self._sender(stream, head))
+            exchange = self._exchanges[request_number(body)]
+            head = frame(_HEADERS, _END_HEADERS, stream, _STREAM_HEAD if exchange.events else _WHOLE_HEAD)
+            exchange.respond(self._sender(stream, head))
 
     def _sender(self, stream: int, head: bytes) -> Callable[[bytes, bool], None]:
         def send(data: bytes, is_last: bool) -> None:
@@ -125,21 +125,21 @@ class Provider(_Connection):
 
 
 class Client(_Connection):
-    """Some of the crowd's clients, who share a connection, a stream each."""
+    """Some of the crowd's clients, which share a connection, with a stream each."""
 
     def __init__(self, crowd: Crowd, host: str, first_events: list[int]) -> None:
         super().__init__()
         self._crowd = crowd
         self._host = host
         self._first_events = first_events
-        self._open: dict[int, tuple[Answer, EventCounter]] = {}
+        self._open: dict[int, tuple[Exchange, EventCounter]] = {}
         self._next_stream = 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.write(_PREFACE + _OPENING)
         for events in self._first_events:
-            self._crowd.go_on(partial(self._ask, events))
+            self._crowd.do_in_turn(partial(self._request, events))
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._open and not self.transport.is_closing():
@@ -149,22 +149,22 @@ class Client(_Connection):
         self._crowd.failure = self._crowd.failure or why
 
     def received(self, stream: int, data: bytes, *, is_last: bool) -> None:
-        answer, counter = self._open[stream]
-        if not answer.events:
-            answer.received += len(data)
+        exchange, counter = self._open[stream]
+        if not exchange.events:
+            exchange.received += len(data)
         elif events := counter.count(data):
-            answer.take(events)
+            exchange.receive(events)
         if is_last:
             del self._open[stream]
-            if not answer.events:
+            if not exchange.events:
                 self._crowd.passed += 1
-            self._crowd.end(answer, whole=answer.is_whole if answer.events else answer.received == len(COMPLETION))
-            self._crowd.go_on(self._ask)
+            self._crowd.end(is_whole=exchange.is_whole if exchange.events else exchange.received == len(COMPLETION))
+            self._crowd.do_in_turn(self._request)
 
-    def _ask(self, first_events: int | None = None) -> None:
-        answer, body = self._crowd.ask(first_events)
+    def _request(self, first_events: int | None = None) -> None:
+        exchange, body = self._crowd.new_exchange(first_events)
         stream, self._next_stream = self._next_stream, self._next_stream + 2
-        self._open[stream] = answer, EventCounter()
+        self._open[stream] = exchange, EventCounter()
         about = {
             ":path": PATH,
             ":authority": self._host,

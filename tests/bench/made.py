@@ -1,7 +1,7 @@
-"""A dataset of any size, made by DuckDB: calls of agents and chats over a month, to a dozen models of ten providers.
+"""Generates a dataset of any size with DuckDB: calls of agents and chats over a month, to a dozen models.
 
-Conversations have 1 to 20 calls. Waits are spread as exponential distributions are; seven of ten answers are
-streamed; three of a hundred calls fail or are cut. All of it follows from hashes of a call's number.
+Conversations have 1 to 20 calls. Times to the first token have an exponential distribution; seven of ten responses are
+streamed; three of a hundred calls fail or are cut. Everything follows from hashes of a call's number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FROM (
 )
 LIMIT $rows
 """
-_WHERE = """
+_PLACES = """
 [['api.openai.com', 'openai', 'gpt-4o'], ['api.openai.com', 'openai', 'gpt-4o-mini'],
  ['api.openai.com', 'openai', 'o3'], ['api.openai.com', 'openai', 'gpt-5'],
  ['api.anthropic.com', 'anthropic', 'claude-sonnet-4-5'],
@@ -91,7 +91,7 @@ COPY (
   FROM (
     SELECT
       *, CAST($day_ms + (i - $start) * $step_ms AS BIGINT) AS started_ms, hash(i, 'luck') % 1000 AS luck,
-      {_WHERE}[1 + CAST(hash(i, 'place') % 12 AS BIGINT)] AS place, hash(i, 'stream') % 10 < 7 AS streamed,
+      {_PLACES}[1 + CAST(hash(i, 'place') % 12 AS BIGINT)] AS place, hash(i, 'stream') % 10 < 7 AS streamed,
       100 * (turn + 1) + CAST(hash(i) % 50 AS BIGINT) AS prompt_tokens,
       20 + CAST(hash(i, 't') % 380 AS BIGINT) AS completion_tokens,
       CAST(150000 - 400000 * ln((1 + hash(i, 'first') % 999999) / 1000000.0) AS BIGINT) AS first,
@@ -119,7 +119,7 @@ COPY (
 def make(
     directory: DataDirectory, rows: int, *, with_content: bool, first_day: date = FIRST_DAY, days: int = DAYS
 ) -> None:
-    """Write so many exchanges, a file a day, and their messages; `first_day` tells datasets apart that are added up."""
+    """Write so many exchanges, one file a day, and their messages. Datasets with different first days can be joined."""
     connection = duckdb.connect()
     connection.execute(
         _CALLS, {"rows": rows, "conversations": rows, "first_conversation": (first_day - FIRST_DAY).days * 100_000_000}
@@ -145,5 +145,5 @@ def _write(
 ) -> None:
     folder: Path = directory.dataset(name) / f"date={on}"
     folder.mkdir(parents=True, exist_ok=True)
-    # The target of COPY takes no parameter; the path is our own.
+    # COPY takes no parameter for its target; the path is ours.
     connection.execute(sql.replace("{path}", str(folder / f"bench-{on:%Y%m%d}.parquet")), values)

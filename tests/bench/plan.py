@@ -1,4 +1,4 @@
-"""How much is measured: all of it in ten minutes, or a glimpse of everything in a minute and a half."""
+"""How much is measured: everything in eleven minutes, or a sample of everything in two."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.bench.figures import Figure
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, how often, how many."""
+    """How long, how often and on how much data is measured."""
 
     is_quick: bool
     with_peers: bool
-    #: Of turns in capture, of loads, of reports.
+    #: Rounds: of turns in capture, of loads, of reports.
     pairs: int
     load_pairs: int
     report_pairs: int
@@ -24,31 +24,32 @@ class Plan:
     warm_up_seconds: float
     paced_seconds: float
     clients: tuple[int, ...]
-    #: How many times as much there is, where growth is measured.
+    #: The factors of growth.
     times: tuple[int, ...]
-    #: Calls that are stored: chats, turns of an agent, conversations about an image.
+    #: Stored calls: chats, turns of an agent, conversations about an image.
     stored: tuple[int, int, int]
-    #: Exchanges of the made datasets: for reports, and for loading.
+    #: Exchanges of the generated datasets: for reports, and for loading.
     rows: int
     load_rows: int
     with_content: bool
-    #: What a report may take on so many.
+    #: The goal for a report on so many exchanges.
     report_seconds: float
 
     def chosen[T](self, choices: Sequence[T]) -> Sequence[T]:
-        """All of them, or the first and the last."""
+        """Return all of them, or the first and the last if the plan is quick."""
         return (choices[0], choices[-1]) if self.is_quick else choices
 
     def with_turns(self, turn_seconds: float, pairs: int) -> Self:
         return replace(self, turn_seconds=turn_seconds, pairs=max(pairs, 2))
 
-    def say(self, figure: Figure) -> None:
-        """Tell what was found as soon as it is."""
-        sys.stderr.write("  ".join(cell for cell in figure.cells() if cell) + "\n")
+    def show(self, *figures: Figure) -> None:
+        """Print figures as soon as they are measured."""
+        for figure in figures:
+            sys.stderr.write("  ".join(cell for cell in figure.cells() if cell) + "\n")
 
 
 def whole(*, with_peers: bool, rows: int) -> Plan:
-    """Everything; reports on 10 M exchanges may take eight times what they may take on 1 M."""
+    """Return the plan to measure everything; reports on 10 M exchanges may take eight times as long as on 1 M."""
     return Plan(
         is_quick=False,
         with_peers=with_peers,
@@ -69,7 +70,7 @@ def whole(*, with_peers: bool, rows: int) -> Plan:
 
 
 def quick(*, with_peers: bool) -> Plan:
-    """A glimpse."""
+    """Return the plan to measure a sample of everything."""
     return replace(
         whole(with_peers=with_peers, rows=20_000),
         is_quick=True,

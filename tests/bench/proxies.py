@@ -1,7 +1,7 @@
-"""The proxies under test, each a process (or two) in a folder of its own, and what they use of the machine.
+"""The proxies under test, each a process (or two) in a folder of its own, and the CPU time and memory they use.
 
-Ours and bare mitmproxy run from this project's environment, the others from environments of their own (`.venv-bench`,
-`.venv-litellm`), as their makers ship them.
+Tapeline and bare mitmproxy run from this project's environment. The others run from environments of their own
+(`.venv-bench`, `.venv-litellm`), as their authors ship them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLAUDE_TAP = _ROOT / ".venv-bench" / "bin" / "claude-tap"
 LITELLM = _ROOT / ".venv-litellm" / "bin" / "litellm"
 READY_SECONDS = 60
 STOP_SECONDS = 20
-#: Sealing in a process beside it would fall into the other side's turns: it is measured in rows of its own.
+#: The sealing process would run during the other side's turns; sealing is measured apart.
 WITHOUT_SEALING = ("--set", "tapeline_seal=false")
 _STREAM_ALL = """
 from mitmproxy import ctx
@@ -71,16 +71,16 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        """What its threads have used so far, without the processes it has started."""
+        """Return the CPU time of its threads so far, without the processes that it started."""
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
     def memory(self) -> float:
-        """What it holds now, in MiB."""
+        """Return its resident memory now, in MiB."""
         return self._status("VmRSS")
 
     def peak_memory(self) -> float:
-        """The most that it ever held, in MiB."""
+        """Return the most resident memory that it ever had, in MiB."""
         return self._status("VmHWM")
 
     def _status(self, name: str) -> float:
@@ -91,22 +91,22 @@ class Running:
 
 @contextmanager
 def tapeline(folder: Path, upstream: str | None, *settings: str) -> Iterator[Running]:
-    """`tapeline record`, before one upstream or, without, as a proxy for all hosts."""
-    way = () if upstream is None else ("--upstream", upstream)
-    with RunningRecorder(folder / "tapeline", *way, *settings) as recorder:
+    """Run `tapeline record` before one upstream, or as a proxy for all hosts if `upstream` is None."""
+    mode = () if upstream is None else ("--upstream", upstream)
+    with RunningRecorder(folder / "tapeline", *mode, *settings) as recorder:
         yield Running("tapeline", urlsplit(recorder.address).port or 0, recorder.process.pid)
 
 
 @contextmanager
 def bare_mitmdump(folder: Path, upstream: str | None, *settings: str) -> Iterator[Running]:
-    """`mitmdump` as it comes, with a script that has it pass streams on and nothing else."""
+    """Run `mitmdump` with a script that makes it stream all bodies, and nothing else."""
     with _mitmdump(folder / "bare", _STREAM_ALL, upstream, *settings) as running:
         yield running
 
 
 @contextmanager
 def saving_mitmdump(folder: Path, upstream: str) -> Iterator[Running]:
-    """`mitmdump` that writes its flow file `flows`."""
+    """Run a `mitmdump` that writes the flow file `flows`."""
     with _mitmdump(folder / "saving", _SAVE, upstream, "--save-stream-file", str(folder / "flows")) as running:
         yield running
 
@@ -124,7 +124,7 @@ def _mitmdump(folder: Path, script: str, upstream: str | None, *settings: str) -
 
 @contextmanager
 def claude_tap(folder: Path, upstream: str) -> Iterator[Running]:
-    """claude-tap in reverse mode, without its live viewer; its database is `traces.sqlite3`."""
+    """Run claude-tap in reverse mode, without its live viewer; its database is `traces.sqlite3`."""
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--tap-no-launch", "--tap-client", "codex", "--tap-proxy-mode", "reverse", "--tap-host", "127.0.0.1"]
     options += ["--tap-no-live", "--tap-no-open", "--tap-no-update-check", "--tap-target", f"{upstream}/v1"]
@@ -138,7 +138,7 @@ def claude_tap(folder: Path, upstream: str) -> Iterator[Running]:
 
 @contextmanager
 def litellm(folder: Path, upstream: str) -> Iterator[Running]:
-    """LiteLLM's proxy with one model and no database."""
+    """Run LiteLLM's proxy with one model and no database."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(_LITELLM.format(model=MODEL, upstream=upstream))
     port = _free_port()
@@ -157,9 +157,15 @@ def are_peers_there() -> bool:
 
 @contextmanager
 def _process(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    with (folder / "said.txt").open("w") as said:
+    with (folder / "stderr.txt").open("w") as stderr:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment, cwd=folder, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
         )
         try:
             yield process
@@ -183,7 +189,7 @@ def _line_with(word: str, process: subprocess.Popen[str]) -> str:
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
-    # What it prints has to be read, or it would stand still one day.
+    # Its output has to be read, or the process would block once the pipe is full.
     threading.Thread(target=lambda: process.stdout and process.stdout.read(), daemon=True).start()
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:

@@ -1,7 +1,7 @@
-"""How long reports take on a large warehouse, against SQL written by hand for the same figures on the Parquet files.
+"""How long reports take on a large warehouse, against handwritten SQL for the same figures on the Parquet files.
 
-Both run on a connection that is open, by turns; the files' metadata are cached on neither side. Of the reports on
-money none is written by hand: their prices are in no file.
+Both run in turns, each on an open connection; neither caches the metadata of files. The reports on cost have no
+handwritten SQL, because no file has the prices.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.bench.plan import Plan
 
 _MODEL = "coalesce(model, response_model)"
 _QUANTILES = "quantile_cont({}, [0.5, 0.9, 0.95, 0.99])"
-#: SQL by hand for what some reports say; `calls` stands for the files.
+#: Handwritten SQL for some reports; the view `calls` reads the files.
 BY_HAND = {
     "usage": f"""
         SELECT CAST(started_at AS DATE) AS day, {_MODEL} AS m, count(*), count(*) FILTER (usage_source <> 'absent'),
@@ -76,7 +76,7 @@ BY_HAND = {
 
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
-    """All figures of this part."""
+    """Measure all figures of this part."""
     data = DataDirectory(folder / "queried")
     data.create()
     made.make(data, plan.rows, with_content=plan.with_content)
@@ -92,7 +92,7 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
         prices = prices_for(ours, None, model="openai/gpt-4o-mini")
         for report in all_reports():
             figures.append(_report_figure(plan, part, report, prices, (ours, theirs)))
-            plan.say(figures[-1])
+            plan.show(figures[-1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures.append(of_one(part, "peak memory of all of it, making the dataset included", peak, "MiB", "<= 4096"))
     return figures

@@ -19,7 +19,7 @@ SMALL = 500
 
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
-    """All figures of this part."""
+    """Measure all figures of this part."""
     times = 3 if plan.is_quick else 9
     data = DataDirectory(folder / "small")
     data.create()
@@ -31,7 +31,7 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
         subprocess.run([command, *arguments], check=True, capture_output=True, env=clean_environment())
         return time.perf_counter() - began
 
-    run("report", "usage", "--data", str(data.root))  # loads it
+    run("report", "usage", "--data", str(data.root))  # loads the dataset, so that no later run does
     figures = [
         of_one(_PART, "tapeline --help", statistics.median(run("--help") for _ in range(times)), "s", "<= 0.25"),
         of_one(
@@ -43,8 +43,7 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
         ),
         of_one(_PART, "recorder ready", statistics.median(_ready(folder, at) for at in range(times)), "s", "<= 1.5"),
     ]
-    for figure in figures:
-        plan.say(figure)
+    plan.show(*figures)
     return figures
 
 

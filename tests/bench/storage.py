@@ -1,7 +1,7 @@
-"""How many bytes an exchange takes on the disk, against what others store of the same traffic and against zstd.
+"""How many bytes an exchange takes on disk, against what other programs store of the same traffic and against zstd.
 
-All keep requests and answers whole. JSONL is a line an exchange; the limit is what is left when everything that was
-sent twice stands there once, compressed as far as zstd goes.
+All store requests and responses whole. JSONL has one line for each exchange. The limit is all text that is not a
+repetition, compressed as far as zstd can.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tapeline.pipeline.sealing.seal import seal
 from tests.bench import proxies
 from tests.bench.figures import Figure, of_sizes
 from tests.bench.plan import Plan
-from tests.bench.traffic import Call, agent, answering, images, pass_through, short_chats
+from tests.bench.traffic import Call, agent, images, pass_through, providing, short_chats
 
 _PART = "Storage: bytes an exchange"
 _LONG_WINDOW = 27
 
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
-    """All figures of this part."""
+    """Measure all figures of this part."""
     chats, turns, conversations = plan.stored
     figures = []
     twentieth = {"mitmproxy's flow file": "<= 0.05", "claude-tap": "<= 0.05"}
@@ -38,29 +38,29 @@ def measure(plan: Plan, folder: Path) -> list[Figure]:
         for other, size in others.items():
             goal = goals.get(other, "")
             figures.append(of_sizes(_PART, name, ours / len(calls), size / len(calls), "B", other, goal))
-            plan.say(figures[-1])
+            plan.show(figures[-1])
     return figures
 
 
 def _sizes(plan: Plan, folder: Path, calls: list[Call]) -> tuple[float, dict[str, float]]:
-    """Bytes of our dataset, and of what the others store."""
+    """Return the bytes of our dataset, and of what the other programs store."""
     folder.mkdir(parents=True)
 
     def check(is_same: bool) -> None:
         if not is_same:
-            raise RuntimeError("an answer came changed")
+            raise RuntimeError("a response changed on its way")
 
-    with answering(calls) as upstream, proxies.tapeline(folder, upstream, *proxies.WITHOUT_SEALING) as running:
+    with providing(calls) as upstream, proxies.tapeline(folder, upstream, *proxies.WITHOUT_SEALING) as running:
         pass_through(running.port, calls, check)
     directory = DataDirectory(folder / "tapeline")
     seal(directory)
     ours = sum(path.stat().st_size for path in directory.root.glob("*/date=*/*.parquet"))
     others: dict[str, float] = {}
-    with answering(calls) as upstream, proxies.saving_mitmdump(folder, upstream) as running:
+    with providing(calls) as upstream, proxies.saving_mitmdump(folder, upstream) as running:
         pass_through(running.port, calls, check)
     others["mitmproxy's flow file"] = (folder / "flows").stat().st_size
     if plan.with_peers:
-        with answering(calls) as upstream, proxies.claude_tap(folder / "tap", upstream) as running:
+        with providing(calls) as upstream, proxies.claude_tap(folder / "tap", upstream) as running:
             pass_through(running.port, calls, check)
         others["claude-tap"] = sum(path.stat().st_size for path in (folder / "tap").glob("traces.sqlite3*"))
     lines = b"".join(_line(number, call) for number, call in enumerate(calls))

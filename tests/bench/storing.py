@@ -14,15 +14,15 @@ from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
 from tapeline.addons.tapeline_recorder.journal import create_journal, write_entries
 from tapeline.pipeline.warehouse import database
 from tests.bench import made
-from tests.bench.capture import KINDS
-from tests.bench.crowd import COMPLETION, EVENTS, LAST_EVENT, question
+from tests.bench.capture import RESPONSES
+from tests.bench.crowd import COMPLETION, EVENTS, LAST_EVENT, request_body
 from tests.bench.figures import Figure, of_one, of_pairs
 from tests.bench.plan import Plan
 from tests.support.journals.journals import NOON_US
 
 _SEAL, _LOAD = "Sealing", "Loading"
 _COPY = "CREATE TABLE copy AS SELECT * FROM read_parquet('{}', union_by_name = true)"
-#: Exchanges of each kind that are sealed, for as many events in all.
+#: Sealed exchanges by their responses: so many that sealing takes a few seconds.
 COUNTS = {"50 events": 5_000, "500 events": 500, "not streamed": 5_000}
 _CPU = "{}, CPU seconds per 1,000 exchanges"
 SEAL_SECONDS = 120.0
@@ -36,50 +36,49 @@ began, used = time.perf_counter(), time.process_time()
 sealed = seal(DataDirectory(Path(sys.argv[1])))
 seconds, cpu = time.perf_counter() - began, time.process_time() - used
 peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
-said = {"exchanges": sealed.exchanges, "problems": sealed.problems, "seconds": seconds, "cpu": cpu, "peak": peak}
-print(json.dumps(said))
+result = {"exchanges": sealed.exchanges, "problems": sealed.problems, "seconds": seconds, "cpu": cpu, "peak": peak}
+print(json.dumps(result))
 """
 
 
 def measure(plan: Plan, folder: Path) -> list[Figure]:
-    """All figures of this part."""
+    """Measure all figures of this part."""
     figures = [*_sealing(plan, folder), *_loading(plan, folder)]
-    for figure in figures:
-        plan.say(figure)
+    plan.show(*figures)
     return figures
 
 
 def keeping_up(captured: dict[str, float], figures: list[Figure]) -> list[Figure]:
-    """How much of a core sealing takes at the highest rate at which each kind was captured."""
+    """Return the share of a core that sealing needs at the highest rate of exchanges that capture reached."""
     costs = {figure.what: figure.ours for figure in figures if figure.part == _SEAL}
     return [
-        of_one(_SEAL, f"{kind}, cores at {rate:.0f}/s, the highest rate captured", rate * cost / 1000, "", "<= 1")
-        for kind, rate in captured.items()
-        if (cost := costs.get(_CPU.format(kind))) is not None
+        of_one(_SEAL, f"{name}, cores at {rate:.0f}/s, the highest rate captured", rate * cost / 1000, "", "<= 1")
+        for name, rate in captured.items()
+        if (cost := costs.get(_CPU.format(name))) is not None
     ]
 
 
 def _sealing(plan: Plan, folder: Path) -> list[Figure]:
-    """What sealing takes in a process of its own, as beside a recorder."""
+    """Measure sealing in a process of its own, as it runs beside a recorder."""
     figures = []
-    for kind, count in COUNTS.items():
+    for name, count in COUNTS.items():
         number = count // 4 if plan.is_quick else count
-        data = DataDirectory(folder / kind.replace(" ", "-"))
-        write_journal(data, number, KINDS[kind])
+        data = DataDirectory(folder / name.replace(" ", "-"))
+        write_journal(data, number, RESPONSES[name])
         command = [sys.executable, "-P", "-c", _SEALING, str(data.root)]
-        said = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=SEAL_SECONDS).stdout)
-        if said["exchanges"] != number:
-            raise RuntimeError(f"sealed {said['exchanges']} of {number}: {said['problems']}")
+        sealed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=SEAL_SECONDS).stdout)
+        if sealed["exchanges"] != number:
+            raise RuntimeError(f"sealed {sealed['exchanges']} of {number}: {sealed['problems']}")
         figures += [
-            of_one(_SEAL, kind, number / said["seconds"], "exchanges/s"),
-            of_one(_SEAL, _CPU.format(kind), said["cpu"] / number * 1000, "s"),
-            of_one(_SEAL, f"{kind}, peak memory", said["peak"] / 1024, "MiB"),
+            of_one(_SEAL, name, number / sealed["seconds"], "exchanges/s"),
+            of_one(_SEAL, _CPU.format(name), sealed["cpu"] / number * 1000, "s"),
+            of_one(_SEAL, f"{name}, peak memory", sealed["peak"] / 1024, "MiB"),
         ]
     return figures
 
 
 def write_journal(data: DataDirectory, count: int, events: int) -> None:
-    """The journal of a recorder that is gone, with streams that are all asked for something else."""
+    """Write the journal of a recorder that has ended; every request in it is different."""
     data.create()
     journal = create_journal(data.journal("bench"), {"recorder_id": "bench", "run": "bench", "redact": "credentials"})
     journal.execute("BEGIN")
@@ -115,7 +114,7 @@ def _entries(number: int, events: int) -> list[tuple[str, int, object]]:
     pieces = [EVENTS[at % len(EVENTS)] for at in range(events - 1)] + [LAST_EVENT] if events else [COMPLETION]
     return [
         ("head", number, head),
-        ("request", number, (10, question(number, streamed=bool(events)))),
+        ("request", number, (10, request_body(number, streamed=bool(events)))),
         ("answer", number, answer),
         *(("response", number, (100_000 + at * 20_000, piece)) for at, piece in enumerate(pieces)),
         ("ending", number, {"how": "response", "ended_us": 100_000 + events * 20_000}),
@@ -123,19 +122,19 @@ def _entries(number: int, events: int) -> list[tuple[str, int, object]]:
 
 
 def _loading(plan: Plan, folder: Path) -> list[Figure]:
-    """Rows a second of a whole load, against DuckDB's copy of the same files into a table."""
+    """Measure rows a second of a whole load, against DuckDB's copy of the same files into a table."""
     rows = plan.load_rows
     pairs = []
     data = DataDirectory(folder / "load")
     made.make(data, rows, with_content=False)
     for _ in range(plan.load_pairs):
-        ours = load_anew(data)
+        ours = load_from_scratch(data)
         pairs.append((rows / ours, rows / copy(data, folder / "copy.duckdb")))
     return [of_pairs(_LOAD, f"{rows:,} exchanges", pairs, "rows/s", "CREATE TABLE AS SELECT * of the files", ">= 0.7")]
 
 
-def load_anew(data: DataDirectory) -> float:
-    """Seconds to load all of a dataset."""
+def load_from_scratch(data: DataDirectory) -> float:
+    """Load a whole dataset into a new warehouse, and return the seconds."""
     data.warehouse.unlink(missing_ok=True)
     began = time.perf_counter()
     loaded = database.load(data)
@@ -146,7 +145,7 @@ def load_anew(data: DataDirectory) -> float:
 
 
 def copy(data: DataDirectory, path: Path) -> float:
-    """Seconds that DuckDB alone takes to have the same rows in a file of its own."""
+    """Copy the same rows into a database file with DuckDB alone, and return the seconds."""
     path.unlink(missing_ok=True)
     began = time.perf_counter()
     with duckdb.connect(path) as connection:

@@ -1,7 +1,7 @@
 """How well a served recording keeps the recorded times: `python -m tests.bench.timing`, part of `make bench`.
 
-The demo's calls are recorded, served at the recorded speed and recorded again; printed is how far each event's time is
-from the recorded one. Both recordings carry the recorder's own delay, and the machine's noise.
+It records the demo's calls, serves them at the recorded speed and records them again. It prints how far each event's
+time is from the recorded one. Both recordings include the recorder's own delay and the noise of the machine.
 """
 
 from __future__ import annotations

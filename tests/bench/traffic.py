@@ -1,6 +1,6 @@
-"""Three kinds of traffic that is stored: short chats, an agent that resends its history at each turn, and images.
+"""Three kinds of traffic to store: short chats, an agent that sends its whole history each turn, and images.
 
-All of it is made from a fixed seed, and passes one after the other through each program that stores it.
+All of it comes from a fixed seed, and passes through each program that stores it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Call:
-    """A request and the text of its answer."""
+    """A request and the text of its response."""
 
     messages: list[Message]
     text: str
@@ -40,7 +40,7 @@ class Call:
         return json.dumps(body | ({"tools": self.tools} if self.tools else {})).encode()
 
     def events(self, number: int) -> list[bytes]:
-        """The answer's events, a few words each."""
+        """Return the events of the response, a few words each."""
         words = self.text.split(" ")
         pieces = [" ".join(words[at : at + _EVENT_WORDS]) + " " for at in range(0, len(words), _EVENT_WORDS)]
         deltas: list[tuple[Message, str | None]] = [({"content": piece}, None) for piece in pieces]
@@ -57,7 +57,7 @@ def _event(number: int, delta: Message, finish: str | None) -> bytes:
 
 
 class Words:
-    """Text in which words are as frequent as in any language, by Zipf's law: about ten bits a word."""
+    """Makes text with words as frequent as in natural languages, by Zipf's law: about ten bits a word."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -72,14 +72,14 @@ class Words:
 
 
 def short_chats(count: int) -> list[Call]:
-    """One question each, under the same system prompt."""
+    """Return conversations of one request each, with the same system prompt."""
     words = Words(1)
     system = {"role": "system", "content": words.text(60)}
     return [Call([system, {"role": "user", "content": words.text(40)}], words.text(80)) for _ in range(count)]
 
 
 def agent(turns: int) -> list[Call]:
-    """One conversation; each turn sends all before it, and the tools."""
+    """Return one conversation; each turn sends everything before it, and the tools."""
     words = Words(2)
     tools: list[Message] = []
     while len(json.dumps(tools)) < TOOLS_BYTES:
@@ -91,14 +91,14 @@ def agent(turns: int) -> list[Call]:
     calls = []
     for _ in range(turns):
         history = [*history, {"role": "user", "content": words.text(100)}]
-        answer = words.text(60)
-        calls.append(Call(history, answer, tools))
-        history = [*history, {"role": "assistant", "content": answer + " "}]
+        text = words.text(60)
+        calls.append(Call(history, text, tools))
+        history = [*history, {"role": "assistant", "content": text + " "}]
     return calls
 
 
 def images(conversations: int, turns: int = 5) -> list[Call]:
-    """Conversations that begin with one and the same image, sent again at each turn."""
+    """Return conversations that all begin with the same image, which each turn sends."""
     words = Words(3)
     data = base64.b64encode(words.random.randbytes(IMAGE_BYTES)).decode()
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
@@ -106,16 +106,16 @@ def images(conversations: int, turns: int = 5) -> list[Call]:
     for _ in range(conversations):
         history: list[Message] = [{"role": "user", "content": [{"type": "text", "text": words.text(10)}, image]}]
         for _ in range(turns):
-            answer = words.text(40)
-            calls.append(Call(history, answer))
-            history = [*history, {"role": "assistant", "content": answer + " "}]
+            text = words.text(40)
+            calls.append(Call(history, text))
+            history = [*history, {"role": "assistant", "content": text + " "}]
             history = [*history, {"role": "user", "content": words.text(20)}]
     return calls
 
 
 @contextmanager
-def answering(calls: list[Call]) -> Iterator[str]:
-    """A provider that answers these calls in their order; gives its address."""
+def providing(calls: list[Call]) -> Iterator[str]:
+    """Run a provider that responds to these calls in their order; yields its address."""
     numbers = iter(range(len(calls)))
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -148,7 +148,7 @@ def answering(calls: list[Call]) -> Iterator[str]:
 
 
 def pass_through(port: int, calls: list[Call], check: Callable[[bool], None]) -> None:
-    """Ask all of it through a proxy, over one connection."""
+    """Make the calls through a proxy over one connection; `check` gets whether each response arrived unchanged."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for number, call in enumerate(calls):
         connection.request("POST", PATH, call.request(), {"Content-Type": "application/json"})

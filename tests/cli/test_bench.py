@@ -13,18 +13,20 @@ from tapeline.pipeline.reports.definition import all_reports
 from tapeline.pipeline.sealing.seal import seal
 from tapeline.pipeline.warehouse import database
 from tests.bench import capture, figures, made, plan, querying, storing, traffic
+from tests.bench.surroundings import WIRES, Surroundings, Wire
+from tests.bench.turns import Turn, take_turns
 
 pytestmark = pytest.mark.slow
 
 QUICK = plan.quick(with_peers=False).with_turns(0.05, 2)
 
 
-@pytest.mark.parametrize("wire", capture.WIRES, ids=lambda wire: wire.name)
-@pytest.mark.parametrize("events", capture.KINDS.values(), ids=capture.KINDS)
-def test_clients_and_provider_understand_each_other(tmp_path: Path, wire: capture.Wire, events: int) -> None:
-    async def direct() -> list[capture.Turn]:
-        async with capture.Surroundings(tmp_path).serving() as around:
-            (turns,) = await capture._turns(QUICK, around, wire, events, 3, (None,))
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("events", capture.RESPONSES.values(), ids=capture.RESPONSES)
+def test_clients_and_provider_understand_each_other(tmp_path: Path, wire: Wire, events: int) -> None:
+    async def direct() -> list[Turn]:
+        async with Surroundings(tmp_path).serving() as around:
+            (turns,) = await take_turns(QUICK, around, wire, events, 3, (None,))
             return turns
 
     assert all(turn.rate > 0 for turn in asyncio.run(direct()))

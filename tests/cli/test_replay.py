@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -104,14 +103,14 @@ def test_parameters_are_changed_and_requests_repeated(data: Path) -> None:
 
 
 def test_the_recorded_timing_is_kept(data: Path) -> None:
-    pauses = [MadeUp(content=str(number), started_at_us=NOON_US + number * 4_000_000) for number in range(3)]
+    pauses = [MadeUp(content=str(number), started_at_us=NOON_US + number * 20_000_000) for number in range(3)]
     make_journal(data, pauses, run="before")
     with EchoProvider() as provider:
         replay(data, "before", provider.base, "--run", "after", "--speed", "10")
     first, second, third = (provider.times[json.dumps(str(number))][0] for number in range(3))
-    # A tenth of four seconds; a loaded machine may take longer.
-    assert second - first > 0.3
-    assert third - first > 0.7
+    # A tenth of twenty seconds, less what a loaded machine takes to send the first request.
+    assert second - first > 0.5
+    assert third - first > 2.5
 
 
 def test_incomplete_requests_are_refused_by_name(data: Path) -> None:
@@ -245,18 +244,13 @@ def test_a_server_that_answers_nothing_is_given_up(data: Path) -> None:
 
 def test_a_thousand_requests_are_answered_once_each_although_the_replay_is_killed(data: Path) -> None:
     make_journal(data, made_up(COUNT), run="before")
-    with EchoProvider(refuse_each=3, retry_after_ms="20") as provider:
+    with EchoProvider(refuse_each=3, retry_after_ms="20", answers_at_first=COUNT // 3) as provider:
         command = [*TAPELINE_COMMAND, "replay", "before", "--upstream", provider.base, "--data", str(data)]
         command += ["--run", "after", "--concurrency", str(CONCURRENCY)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as killed:
-            deadline = time.monotonic() + 60
-            while provider.answered() < COUNT // 3:
-                assert time.monotonic() < deadline
-                assert killed.poll() is None
-                time.sleep(0.01)
+            assert provider.waits.wait(60)
             killed.kill()
-        before = provider.answered()
-        assert before < COUNT
+        provider.goes_on.set()
         output = replay(data, "before", provider.base, "--run", "after", "--concurrency", str(CONCURRENCY), "--resume")
         # Requests that were running when the replay was killed may have been answered without being recorded.
         assert COUNT <= provider.answered() <= COUNT + CONCURRENCY

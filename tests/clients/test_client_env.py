@@ -55,7 +55,7 @@ def request(flow):
 
 PYTHON_CLIENTS = {
     "requests": "import requests; print(requests.get(url).text)",
-    "httpx": "import httpx; print(httpx.get(url).text)",
+    "httpx": "import httpx; print(httpx.get(url, timeout=30).text)",
     "urllib": "import urllib.request; print(urllib.request.urlopen(url).read().decode())",
     "aiohttp": """
 import aiohttp, asyncio

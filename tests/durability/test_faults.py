@@ -17,6 +17,7 @@ import pytest
 
 from tapeline.pipeline.sealing.journal import BATCH_BYTES
 from tests.support.clients.wire import DONE, FINISH, KEY, PATH, ask, chat, event
+from tests.support.journals.journals import wait_until_counted, wait_until_kept
 from tests.support.machine.programs import require
 from tests.support.places import SUPPORT
 from tests.support.processes.linux import sealing_processes
@@ -106,7 +107,7 @@ def test_a_folder_that_is_removed_in_mid_stream_costs_nothing(data: Path) -> Non
     with ScriptedServer(remove_and_go_on) as server, RunningRecorder(data, "--upstream", server.url) as recorder:
         removed.give()
         script.read_stream(recorder.address)
-        time.sleep(1)  # what is written by now is in the file that goes
+        wait_until_kept(data, len(b"".join(STREAM)))
         shutil.rmtree(data / "journal")
         recorder.wait_until_said("made again")
         removed.give()
@@ -183,7 +184,7 @@ def test_no_more_files_may_be_opened(data: Path) -> None:
             recorder.wait_until_said("Too many open files")
             went_on.give()
             assert response.read() == b"".join(STREAM[1:])
-        time.sleep(1)
+        wait_until_kept(data, len(b"".join(STREAM)))
         idle.close()
         went_on.give()
         with closing(connect(recorder.address)) as connection:
@@ -243,7 +244,7 @@ def test_a_killed_recorder_with_a_fault_leaves_its_count(data: Path) -> None:
         RunningMitmproxy(MITMDUMP, server.url, data, scripts=(SABOTEUR,), SABOTEUR_KIND="answer") as proxy,
     ):
         script.read_stream(proxy.address)
-        time.sleep(1)
+        wait_until_counted(data, 1)
         proxy.process.kill()
         proxy.process.wait()
     query_until(data, "SELECT * FROM losses WHERE exchanges = 1", 1)

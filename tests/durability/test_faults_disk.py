@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tapeline.addons.tapeline_recorder.data_directory import DataDirectory
+from tapeline.addons.tapeline_recorder.journal import last_commit, open_journal
+from tapeline.addons.tapeline_recorder.loss_ledger import read_ledger
 from tests.support.clients.wire import DONE, FINISH, ask, chat, event
 from tests.support.journals.journals import MadeUp, make_journal
 from tests.support.machine.smalldisk import SmallDisk, small_disk
@@ -60,6 +63,22 @@ def recorded(data: Path) -> list[int]:
 def lost(data: Path) -> int:
     (row,) = query(data, "SELECT coalesce(sum(exchanges), 0) AS n FROM losses")
     return int(row["n"])
+
+
+def wait_until_kept_or_counted(data: Path, exchanges: int) -> None:
+    """Wait until the files of the only recorder hold so many exchanges, whole or as a count of losses."""
+    directory = DataDirectory(data)
+    (recorder_id,) = directory.recorder_ids()
+    deadline = time.monotonic() + WAIT_SECONDS
+    with closing(open_journal(directory.journal(recorder_id))) as journal:
+        while True:
+            (kept,) = journal.execute("SELECT count(*) FROM exchange WHERE ending IS NOT NULL").fetchone()
+            notes = read_ledger(directory.ledger(recorder_id), last_commit(journal))
+            counted = sum(loss.exchanges for loss in notes.losses) if notes is not None else 0
+            if kept + counted == exchanges:
+                return
+            assert time.monotonic() < deadline, (kept, counted)
+            time.sleep(0.05)
 
 
 def test_a_full_disk_costs_no_request_and_recording_is_resumed(disk: SmallDisk) -> None:
@@ -117,7 +136,7 @@ def test_a_recorder_that_ends_on_a_full_disk_leaves_its_count(disk: SmallDisk, e
             ask_often(recorder.address, round_of_calls * CALLS)
         recorder.wait_until_said("cannot write its journal")
         if end == "killed":
-            time.sleep(3)  # the count is written with each try
+            wait_until_kept_or_counted(data, 5 * CALLS)
             recorder.process.kill()
             recorder.process.wait()
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients.wire import DONE, FINISH, KEY, PATH, ask, chat, event, open_road
+from tests.support.journals.journals import wait_until_kept
 from tests.support.processes.recorder import query, tapeline
 from tests.support.servers.scripted import Conversation, Turns
 
@@ -110,7 +110,7 @@ def test_a_kill_of_the_recorder_leaves_what_was_over_the_limit_counted(data: Pat
         read = b""
         while len(read) < len(b"".join(WORDS)):
             read += response.read1()
-        time.sleep(1)
+        wait_until_kept(data, len(read))
         road.recorder.process.kill()
         road.recorder.process.wait()
         kept.give()

@@ -1,4 +1,4 @@
-"""Where things lie that tests read: the repository, and the data files of the tests."""
+"""The folders that tests use."""
 
 from __future__ import annotations
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import socket
 import subprocess
 import sys
 import venv
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,7 @@ def test_mitmdump_beside_tapeline(data: Path, provider: BuiltInProvider) -> None
 
 
 def test_mitmweb_beside_tapeline(data: Path, provider: BuiltInProvider) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = unused_port()
     web = ("web_open_browser=false", f"web_port={port}", "web_password=let-me-see")
     with RunningMitmproxy(BESIDE / "mitmweb", provider.url, data, *web) as proxy:
         read = ask_both_ways(proxy.address)
@@ -119,6 +118,15 @@ def test_mitmweb_beside_tapeline(data: Path, provider: BuiltInProvider) -> None:
     assert choice["message"]["content"] in "\n".join(streamed)
     assert f"[reasoning_content] {choice['message']['reasoning_content']}" in "\n".join(streamed)
     assert f"[finish reason] {choice['finish_reason']}" in streamed
+
+
+def unused_port() -> int:
+    """Return a free port below those that the system hands out itself, so that no other test gets it meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def seen_in_web(port: int, path: str) -> Any:

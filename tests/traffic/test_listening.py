@@ -144,7 +144,7 @@ def test_only_who_knows_the_password_gets_through(
     assert through(guarded, provider.url, **{"Proxy-Authorization": basic(f"{USER}:wrong")})[0] == 407
     with pytest.raises(OSError, match="407"):
         tunnel(guarded, provider.port).connect()
-    with httpx.Client(proxy=proxy, trust_env=False) as client:
+    with httpx.Client(proxy=proxy, trust_env=False, timeout=30) as client:
         answer = client.post(provider.url + PATH, content=chat(), headers={"Authorization": KEY})
     assert answer.status_code == 200
     assert guarded.stop() == 0

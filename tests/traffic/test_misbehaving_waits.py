@@ -97,7 +97,7 @@ def test_a_redirection_passes_and_what_follows_it_is_recorded(data: Path) -> Non
             conversation.answer(b"", status=307, Location=f"{second.url}{PATH}")
 
         with ScriptedServer(redirect) as first, RunningRecorder(data) as recorder:
-            options: Any = {"proxy": recorder.address, "trust_env": False, "follow_redirects": True}
+            options: Any = {"proxy": recorder.address, "trust_env": False, "follow_redirects": True, "timeout": 30}
             response = httpx.post(first.url + PATH, content=chat(), headers={"Authorization": KEY}, **options)
     assert [past.status_code for past in response.history] == [307]
     assert response.content == ANSWER

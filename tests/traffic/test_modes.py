@@ -6,6 +6,7 @@ import json
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from tests.support.clients.wire import DONE, FINISH, KEY, PATH, client_tls, even
 from tests.support.machine.programs import output_of, require
 from tests.support.processes.recorder import RunningRecorder, documents, query, query_until
 from tests.support.servers.authority import server_context
+from tests.support.servers.scripted import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +28,7 @@ QUESTION = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "He
 
 
 def post(url: str, proxy: str | None = None, model: str = "gpt-4o-mini") -> httpx.Response:
-    with httpx.Client(proxy=proxy, trust_env=False) as client:
+    with httpx.Client(proxy=proxy, trust_env=False, timeout=WAIT_SECONDS) as client:
         return client.post(url + PATH, json=QUESTION | {"model": model}, headers=HEADERS)
 
 
@@ -65,7 +67,7 @@ def test_through_another_proxy(data: Path, provider: BuiltInProvider) -> None:
 
 def test_other_traffic_passes_and_is_not_recorded(data: Path, provider: BuiltInProvider) -> None:
     with RunningRecorder(data, "--upstream", provider.url) as recorder:
-        models = httpx.get(f"{recorder.address}/v1/models", headers=HEADERS, trust_env=False)
+        models = httpx.get(f"{recorder.address}/v1/models", headers=HEADERS, trust_env=False, timeout=WAIT_SECONDS)
         assert post(recorder.address).status_code == 200
     assert models.json()["object"] == "list"
     assert query(data, "SELECT path FROM exchanges") == [{"path": PATH}]
@@ -73,10 +75,8 @@ def test_other_traffic_passes_and_is_not_recorded(data: Path, provider: BuiltInP
 
 @pytest.mark.parametrize("mode", ["regular", "reverse:http://127.0.0.1:1"])
 def test_a_port_without_an_address_is_open_to_this_machine_alone(mode: str, data: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with RunningRecorder(data, "--mode", f"{mode}@{port}"):
+    with RunningRecorder(data, "--mode", f"{mode}@0") as recorder:
+        port = urlsplit(recorder.address).port
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
         # Linux gives each of 127.0.0.0/8 to this machine: whoever listens everywhere listens there, too.
         with pytest.raises(ConnectionRefusedError):
@@ -92,7 +92,12 @@ def http2() -> Any:
 def ask_by_http2(recorder: RunningRecorder, port: int, streams: int = 1) -> list[httpx.Response]:
     """Chat requests over one connection, one after the other."""
     with httpx.Client(
-        http1=False, http2=True, proxy=recorder.address, verify=client_tls(recorder), trust_env=False
+        http1=False,
+        http2=True,
+        proxy=recorder.address,
+        verify=client_tls(recorder),
+        trust_env=False,
+        timeout=WAIT_SECONDS,
     ) as client:
         url = f"https://localhost:{port}{PATH}"
         return [client.post(url, json=QUESTION | {"stream": True}, headers=HEADERS) for _ in range(streams)]

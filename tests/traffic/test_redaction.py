@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import signal
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients.wire import DONE, FINISH, PATH, Road, ask, chat, event, open_road
+from tests.support.journals.journals import wait_until_kept
 from tests.support.processes.recorder import query, shown, tapeline, tapeline_here
 from tests.support.servers.scripted import Conversation
 
@@ -143,7 +143,7 @@ def test_a_killed_recorder_leaves_none_behind(data: Path, authority: Path) -> No
             answer = connection.getresponse()
             while not answer.readline().startswith(b'data: {"error"'):
                 pass
-            time.sleep(0.5)  # by then the journal has it
+            wait_until_kept(data, 1)
             road.recorder.process.send_signal(signal.SIGKILL)
             road.recorder.process.wait(30)
         assert {name: found for name, found in leaks(data).items() if found != ["canary-jwt-signature"]} == {}

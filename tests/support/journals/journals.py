@@ -19,7 +19,7 @@ from tapeline.addons.tapeline_recorder.recorder_files import RecorderFiles
 # 2026-11-21T10:00:00Z
 NOON_US = 1_795_255_200_000_000
 DAY_US = 86_400_000_000
-WRITTEN_SECONDS = 20.0
+WRITTEN_SECONDS = 60.0
 
 
 @dataclass
@@ -122,6 +122,33 @@ def wait_until_written(root: Path, exchanges: int, losses: int = 0, recorder_id:
         while (counts := connection.execute(sql).fetchone()) != (exchanges, losses):
             assert time.monotonic() < deadline, counts
             time.sleep(0.02)
+
+
+def wait_until_kept(root: Path, response_bytes: int) -> None:
+    """Wait until the journals of running recorders hold so many bytes of responses: a kill leaves those.
+
+    Bytes over the limit of a body count, too.
+    """
+    sizes = "SELECT coalesce(sum(value ->> 1), 0) FROM piece, json_each(chunks) WHERE part = 'response'"
+    _wait_for_sum(root, sizes, response_bytes)
+
+
+def wait_until_counted(root: Path, exchanges: int) -> None:
+    """Wait until the journals of running recorders count so many lost exchanges."""
+    _wait_for_sum(root, "SELECT coalesce(sum(exchanges), 0) FROM loss", exchanges)
+
+
+def _wait_for_sum(root: Path, sql: str, expected: int) -> None:
+    deadline = time.monotonic() + WRITTEN_SECONDS
+    while (present := sum(_number(path, sql) for path in (root / "journal").glob("*.sqlite"))) < expected:
+        assert time.monotonic() < deadline, present
+        time.sleep(0.02)
+
+
+def _number(journal: Path, sql: str) -> int:
+    with closing(open_journal(journal)) as connection:
+        number: int = connection.execute(sql).fetchone()[0]
+        return number
 
 
 def make_journal(

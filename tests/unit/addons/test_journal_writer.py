@@ -131,7 +131,7 @@ def test_what_a_full_disk_does_not_take_is_written_when_it_does(
     writer = JournalWriter(faulty)
     for number in range(1, 6):
         writer.add("head", number, {"exchange_id": str(number)})
-        time.sleep(0.03)
+        faulty.disk.wait_until_asked()
     faulty.disk.full = False
     eventually(path, "SELECT count(*) FROM exchange", [(5,)])
     assert writer.close()

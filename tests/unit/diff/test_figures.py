@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
+import polars as pl
 import pytest
 
 from tapeline.pipeline.diff.figures import FIGURES, estimate
-from tapeline.pipeline.diff.result import Estimate
+from tapeline.pipeline.diff.result import SIDES, Estimate
 
 pytestmark = pytest.mark.slow
 
 
-def of_ttft(base: list[float], candidate: list[float]) -> dict[str, Estimate]:
+def of_ttft(base: list[float | None], candidate: list[float | None]) -> dict[str, Estimate]:
     """Return the estimates of one figure, by statistic."""
-    unknown = np.full(len(base), np.nan)
-    columns = dict.fromkeys(FIGURES, (unknown, unknown)) | {"ttft": (np.array(base), np.array(candidate))}
-    return {result.statistic: result for result in estimate(columns)}
+    unknown = pl.Series([None] * len(base), dtype=pl.Float64)
+    columns = {f"{side}_{figure.column}": unknown for side in SIDES for figure in FIGURES.values()}
+    numbers = pl.DataFrame(columns | {"base_ttft_ms": base, "candidate_ttft_ms": candidate})
+    return {result.statistic: result for result in estimate(numbers)}
 
 
-def times(count: int, seed: int = 1, factor: float = 1.0) -> list[float]:
+def times(count: int, seed: int = 1, factor: float = 1.0) -> list[float | None]:
     chance = random.Random(seed)
     return [chance.lognormvariate(5, 0.5) * factor for _ in range(count)]
 
@@ -66,7 +67,6 @@ def test_too_few_pairs_get_no_interval() -> None:
 
 
 def test_a_pair_without_a_number_on_one_side_does_not_count() -> None:
-    nan = float("nan")
-    result = of_ttft([1.0, nan, 3.0], [2.0, 5.0, nan])["sum"]
+    result = of_ttft([1.0, None, 3.0], [2.0, 5.0, None])["sum"]
     assert (result.pairs, result.base, result.candidate) == (1, 1.0, 2.0)
-    assert of_ttft([nan], [1.0]) == {}
+    assert of_ttft([None], [1.0]) == {}

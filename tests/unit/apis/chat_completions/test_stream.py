@@ -249,6 +249,6 @@ LONG_BODIES: dict[str, Callable[[], bytes]] = {
 def test_five_megabytes_in_small_chunks_take_seconds(name: str) -> None:
     body = LONG_BODIES[name]()
     chunks = [(start, body[start : start + 64]) for start in range(0, len(body), 64)]
-    began = time.perf_counter()
+    began = time.process_time()
     read_response(CHAT, chunks, content_type="text/event-stream")
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20

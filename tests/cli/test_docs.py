@@ -64,7 +64,7 @@ def test_every_folder_of_the_code_is_described() -> None:
 
 def test_the_layers_are_those_of_the_import_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    (walk,) = (contract for contract in contracts if contract["name"] == "the walk of the data")
+    (walk,) = (contract for contract in contracts if contract["name"] == "the layers of the pipeline")
     assert "\n".join(walk["layers"]) in ARCHITECTURE
 
 
